@@ -1,0 +1,1 @@
+"""HTTP: the vendor's door, health and metrics."""

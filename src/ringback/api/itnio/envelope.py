@@ -1,0 +1,52 @@
+"""The vendor's answers: HTTP 200 always, the result in the body, in one or both of the published envelopes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+from litestar import Response
+from litestar.enums import MediaType
+
+
+class Code(IntEnum):
+    """Status codes of the voice pages."""
+
+    SUCCESS = 0
+    AUTHENTICATION = -1
+    ADDRESS_NOT_ALLOWED = -2
+    TIMESTAMP_EXPIRED = -16
+    SYSTEM = -18
+    EXISTS = -20
+    PARAMETER = -22
+
+
+class VendorError(Exception):
+    """Ends a request with a status code and a message for the caller."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def bad(field: str, message: str) -> VendorError:
+    """A parameter is wrong: names the field."""
+    return VendorError(Code.PARAMETER, f"{field}: {message}")
+
+
+def answer(code: Code, message: str, data: Any = None, *, envelope: str = "both", warning: str = "") -> Response[bytes]:
+    """The response: ``code`` (number) and ``msg``, ``status`` (text) and ``reason``, or both pairs at once.
+
+    ``warning``, when there is something to say about a request that succeeded, is a member of its own.
+    """
+    body: dict[str, Any] = {}
+    if envelope != "status":
+        body |= {"code": int(code), "msg": message}
+    if envelope != "code":
+        body |= {"status": str(int(code)), "reason": message}
+    body["data"] = data
+    if warning:
+        body["warning"] = warning
+    return Response(msgspec.json.encode(body), status_code=200, media_type=MediaType.JSON)

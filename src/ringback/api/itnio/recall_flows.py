@@ -1,0 +1,181 @@
+"""``recallFlow``: the automatic redial of a task, seen, listed, edited and cancelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ringback.api.itnio.door import Call, Success, post_route
+from ringback.api.itnio.envelope import VendorError, bad
+from ringback.api.itnio.fields import (
+    FlowQueryIn,
+    RecallCancelIn,
+    RecallDetailIn,
+    RecallFlowIn,
+    RecallUpdateIn,
+    decode,
+    local_text,
+    local_time,
+    page_body,
+    paging,
+)
+from ringback.model.audience import RecallType
+from ringback.model.flow import FlowSpec, InvalidFlow
+from ringback.model.states import FlowState
+from ringback.store import flows, templates
+from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
+    from ringback.api.itnio.door import Door
+    from ringback.store.database import Tx
+
+#: Flow and node states as the vendor numbers them.
+STATUS = {
+    FlowState.PENDING: 0,
+    FlowState.IN_PROGRESS: 1,
+    FlowState.COMPLETED: 2,
+    FlowState.CANCELLED: 3,
+    FlowState.EXCEPTION: 4,
+}
+
+
+def routes(door: Door) -> list[HTTPRouteHandler]:
+    """The operations of this family."""
+    return [
+        post_route(door, "/recallFlow/queryDetail", query_detail),
+        post_route(door, "/recallFlow/queryPage", query_page),
+        post_route(door, "/recallFlow/update", update),
+        post_route(door, "/recallFlow/cancel", cancel),
+    ]
+
+
+async def query_detail(call: Call) -> Success:
+    """One flow with its nodes. The paging members mean nothing for one flow; the published answer has them."""
+    wanted = decode(call.body, RecallDetailIn)
+    async with call.door.store.read() as tx:
+        found = await flows.detail(tx, wanted.keyId, account_id=call.account.id)
+    if found is None:
+        raise bad("keyId", f"there is no recall flow {wanted.keyId}")
+    return Success(
+        {
+            "keyId": found.id,
+            "recallInterval": found.interval_minutes,
+            "recallNum": found.rounds,
+            "recallType": int(found.recall_type),
+            "status": STATUS[found.state],
+            "nodeList": [
+                {
+                    "keyId": node.id,
+                    "taskId": node.task_id,
+                    "nodeStatus": STATUS[node.state],
+                    "scriptId": node.template_id,
+                }
+                for node in found.nodes
+            ],
+            "total": 1,
+            "size": 1,
+            "current": 1,
+            "searchCount": True,
+            "pages": 1,
+        }
+    )
+
+
+async def query_page(call: Call) -> Success:
+    """The account's flows created in a period, newest first."""
+    wanted = decode(call.body, FlowQueryIn)
+    limit, offset = paging(wanted.current, wanted.size)
+    zone = call.account.time_zone
+    start = local_time(wanted.params.strTime, "params.strTime", zone)
+    end = local_time(wanted.params.endTime, "params.endTime", zone)
+    async with call.door.store.read() as tx:
+        total, rows = await flows.page(
+            tx,
+            call.account.id,
+            created_from=start,
+            created_to=end + 999,
+            parent=(wanted.params.taskName or "").strip(),
+            limit=limit,
+            offset=offset,
+        )
+    records: list[dict[str, Any]] = [
+        {
+            "keyId": row.id,
+            "taskId": row.parent_task_id,
+            "taskName": row.task_name,
+            "createTime": local_text(row.created_at, zone),
+            "recallType": row.recall_type,
+            "recallInterval": row.interval_minutes,
+            "recallNum": row.rounds,
+            "finishNum": row.finished,
+            "status": STATUS[row.state],
+        }
+        for row in rows
+    ]
+    return Success(page_body(total, wanted.current, wanted.size, records))
+
+
+async def update(call: Call) -> Success:
+    """Replace a pending flow's settings."""
+    wanted = decode(call.body, RecallUpdateIn)
+    async with call.door.store.write() as tx:
+        spec = await flow_spec(tx, call.account.id, wanted, prefix="")
+        try:
+            await flows.edit(
+                tx,
+                call.account.id,
+                wanted.keyId,
+                spec,
+                now_ms=call.now_ms,
+                minute_seconds=call.door.settings.minute_seconds,
+            )
+        except (FlowNotFound, FlowWrongState) as error:
+            raise bad("keyId", str(error)) from None
+    call.door.store.announce()
+    return Success()
+
+
+async def cancel(call: Call) -> Success:
+    """Cancel a pending flow by its key or its parent task, or a pending node and all later ones."""
+    wanted = decode(call.body, RecallCancelIn)
+    try:
+        by = CancelBy(wanted.type)
+    except ValueError:
+        raise bad("type", f"must be 1 (flow), 2 (parent task) or 3 (node onward), got {wanted.type}") from None
+    async with call.door.store.write() as tx:
+        try:
+            await flows.cancel(tx, call.account.id, by, wanted.id, call.now_ms)
+        except (FlowNotFound, FlowWrongState) as error:
+            raise bad("id", str(error)) from None
+    return Success()
+
+
+async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str) -> FlowSpec:
+    """The flow asked for, checked, its templates too. ``prefix`` stands before field names in errors.
+
+    Raises :class:`VendorError` (-22).
+    """
+    try:
+        recall_type = RecallType(asked.recallType)
+    except ValueError:
+        raise bad(f"{prefix}recallType", f"must be 0 (all) or 1 (failed), got {asked.recallType}") from None
+    try:
+        spec = FlowSpec(
+            recall_type=recall_type,
+            interval_minutes=asked.recallInterval,
+            rounds=asked.recallNum,
+            intents=tuple(dict.fromkeys(str(intent) for intent in asked.recallIntent or ())),
+            template_ids=tuple(node.scriptId for node in asked.nodeList or ()),
+        ).checked()
+    except InvalidFlow as error:
+        raise bad(f"{prefix}{error.field}", str(error).removeprefix(f"{error.field}: ")) from None
+    for index, template_id in enumerate(spec.template_ids):
+        if await templates.usable(tx, account_id, template_id) is None:
+            raise unknown_template(f"{prefix}nodeList[{index}].scriptId", template_id)
+    return spec
+
+
+def unknown_template(field: str, template_id: int) -> VendorError:
+    """The template does not exist, is retired or belongs to somebody else: all look alike."""
+    return bad(field, f"there is no agent template {template_id}")

@@ -1,0 +1,33 @@
+"""Prometheus metrics, read from the store when they are asked for: what is stored is what is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from ringback.store import records, trunks
+
+if TYPE_CHECKING:
+    from ringback.store.database import Store
+
+
+async def metrics_text(store: Store) -> bytes:
+    """The exposition text."""
+    async with store.read() as tx:
+        routes = await trunks.everyone(tx)
+        tasks = await records.tasks_by_state(tx)
+        totals = await records.call_totals(tx)
+    registry = CollectorRegistry()
+    busy = Gauge("ringback_trunk_lines_busy", "Calls that hold a line of the trunk", ["trunk"], registry=registry)
+    lines = Gauge("ringback_trunk_lines", "Lines of the trunk", ["trunk"], registry=registry)
+    for route in routes:
+        busy.labels(route.name).set(route.busy)
+        lines.labels(route.name).set(route.channels)
+    by_state = Gauge("ringback_tasks", "Tasks by state", ["state"], registry=registry)
+    for state, count in tasks.items():
+        by_state.labels(state).set(count)
+    calls = Gauge("ringback_calls", "Calls of all tasks by what became of them", ["state"], registry=registry)
+    for state, count in totals.items():
+        calls.labels(state).set(count)
+    return generate_latest(registry)

@@ -1,0 +1,146 @@
+"""A task as it is asked for: one template, one list of numbers, one set of limits; and what a valid one looks like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ringback.model.numbers import InvalidNumber, parse_callee, zone_key
+from ringback.model.windows import MAX_WINDOWS, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_NUMBERS = 200_000
+MIN_NAME = 2
+MAX_NAME = 64
+MAX_CALLER_ID_DIGITS = 20
+#: Longer text variables are cut, not refused (the vendor's rule).
+MAX_TEXT_LENGTH = 30
+TEXT_NAMES = tuple(f"text{number}" for number in range(1, 11))
+#: Problems with numbers are counted in full but only so many are named in an error.
+MAX_NAMED_PROBLEMS = 10
+
+DEFAULT_RING_SECONDS = 60
+DEFAULT_CALL_SECONDS = 300
+
+
+class InvalidTask(ValueError):
+    """The task asked for is not allowed. ``field`` names the member at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for every call of a task; a recall task inherits it.
+
+    ``ring_seconds``: how long it may ring. ``call_seconds``: after that the call is hung up. ``lines``: calls at the
+    same time, ``None`` for as many as the trunk has. ``windows``: when callees may be called, empty for always.
+    """
+
+    ring_seconds: int = DEFAULT_RING_SECONDS
+    call_seconds: int = DEFAULT_CALL_SECONDS
+    lines: int | None = None
+    windows: tuple[Window, ...] = ()
+    record: bool = False
+    callout_rate: int = 1
+
+
+class NewCall(msgspec.Struct, frozen=True, gc=False):
+    """One number of a new task. ``texts`` is a JSON object of its text variables, or ``None``."""
+
+    callee: str
+    zone: str
+    texts: str | None
+
+
+class NumberList(msgspec.Struct, frozen=True):
+    """Numbers ready to be stored, in the order given, each once; ``duplicates`` holds the repeated ones left out."""
+
+    calls: list[NewCall]
+    duplicates: list[str]
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A group call as it is asked for, numbers apart. ``send_at`` is epoch ms, ``None`` for at once."""
+
+    name: str
+    template_id: int
+    application_id: int
+    caller_id: str = ""
+    send_at: int | None = None
+    limits: Limits = Limits()
+
+    def checked(self) -> TaskSpec:
+        """Itself, when everything is in range. Raises :class:`InvalidTask`."""
+        if not MIN_NAME <= len(self.name) <= MAX_NAME:
+            raise InvalidTask("taskName", f"must have {MIN_NAME} to {MAX_NAME} characters, has {len(self.name)}")
+        if any(not character.isprintable() for character in self.name):
+            raise InvalidTask("taskName", "must not hold control characters")
+        if self.caller_id and not (
+            self.caller_id.isascii() and self.caller_id.isdecimal() and len(self.caller_id) <= MAX_CALLER_ID_DIGITS
+        ):
+            raise InvalidTask("displayNum", f"must be 0 to {MAX_CALLER_ID_DIGITS} digits")
+        if len(self.limits.windows) > MAX_WINDOWS:
+            raise InvalidTask("allowSendTime", f"has {len(self.limits.windows)} periods, at most {MAX_WINDOWS}")
+        return self
+
+
+class NumberProblems:
+    """Collects what is wrong with a list of numbers: counts all, names the first few."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._named: list[str] = []
+
+    def add(self, where: str, message: str) -> None:
+        """One more problem at ``where``."""
+        self.count += 1
+        if len(self._named) < MAX_NAMED_PROBLEMS:
+            self._named.append(f"{where} {message}")
+
+    def __str__(self) -> str:
+        more = self.count - len(self._named)
+        return "; ".join(self._named) + (f"; and {more} more" if more else "")
+
+
+def build_numbers(
+    entries: Iterable[tuple[str, Mapping[str, str]]],
+    *,
+    field: str,
+    needed_texts: frozenset[str],
+) -> NumberList:
+    """Check every number and its text variables; drop repeats.
+
+    ``entries`` are (number, texts) pairs; ``field`` is what the caller names the list; ``needed_texts`` are the
+    variables that the template uses. Raises :class:`InvalidTask` that names the entries at fault (the first few).
+    """
+    calls: list[NewCall] = []
+    duplicates: list[str] = []
+    seen: set[str] = set()
+    problems = NumberProblems()
+    encode = msgspec.json.Encoder().encode
+    for index, (text, texts) in enumerate(entries):
+        try:
+            callee = parse_callee(text)
+        except InvalidNumber as error:
+            problems.add(f"{field}[{index}].calleeNumber", str(error))
+            continue
+        missing = needed_texts - texts.keys() if needed_texts else None
+        if missing:
+            problems.add(f"{field}[{index}].{min(missing)}", "is missing, and the template uses it")
+            continue
+        if callee in seen:
+            duplicates.append(callee)
+            continue
+        seen.add(callee)
+        cut = {name: value[:MAX_TEXT_LENGTH] for name, value in texts.items()}
+        calls.append(NewCall(callee, zone_key(callee), encode(cut).decode() if cut else None))
+    if problems.count:
+        raise InvalidTask(field, f"{problems.count} of the numbers cannot be used: {problems}")
+    if not calls:
+        raise InvalidTask(field, "must hold at least one number")
+    return NumberList(calls, duplicates)

@@ -1,0 +1,1 @@
+"""What runs all the time: dialler, conductor, supervisor."""

@@ -1,0 +1,50 @@
+"""Pause, resume, cancel: changes that hold from the moment they return.
+
+A call that was leased before the change may still leave for a fraction of a second, so a stop waits until it cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringback.store import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringback.clock import Clock
+    from ringback.store.database import Store
+
+
+async def pause_task(store: Store, clock: Clock, task_id: int, *, account_id: int | None = None) -> None:
+    """Suspend: when this returns, no new call of the task starts.
+
+    Raises :class:`~ringback.store.tasks.TaskNotFound`, :class:`~ringback.store.tasks.TaskWrongState`.
+    """
+    async with store.write() as tx:
+        leaves_until = await tasks.suspend(tx, task_id, clock.now_ms(), account_id=account_id)
+    await _wait_until(clock, leaves_until)
+
+
+async def resume_task(store: Store, clock: Clock, task_id: int, *, account_id: int | None = None) -> None:
+    """Go on after a pause. Raises as :func:`pause_task`."""
+    async with store.write() as tx:
+        await tasks.resume(tx, task_id, clock.now_ms(), account_id=account_id)
+    store.announce()
+
+
+async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, account_id: int | None = None) -> None:
+    """Cancel all of them or, when one cannot be, none: when this returns, no new call of them starts.
+
+    Raises as :func:`pause_task`.
+    """
+    leaves_until = 0
+    async with store.write() as tx:
+        for task_id in dict.fromkeys(task_ids):
+            leaves_until = max(leaves_until, await tasks.cancel(tx, task_id, clock.now_ms(), account_id=account_id))
+    store.announce()
+    await _wait_until(clock, leaves_until)
+
+
+async def _wait_until(clock: Clock, at_ms: int) -> None:
+    await clock.sleep((at_ms - clock.now_ms()) / 1000)

@@ -1,0 +1,148 @@
+"""One call from INVITE to result: waits for the answer, hands an answered call to the voice floor, and sums up.
+
+The ring timer and the wait for a first sign of life run here, so they are the same on every engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ringback.model.outcome import Evidence, Outcome, Progress, classify
+from ringback.store.calls import CallResult
+from ringback.telephony.port import Answered, CallEvent, EarlyMedia, Ended, HungUpBy, Leg, Ringing, Trying
+from ringback.voice.talk import TalkResult, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringback.clock import Clock
+    from ringback.model.template import Template
+    from ringback.store.leases import Lease
+    from ringback.voice.prompts import PromptMaker
+
+#: How long the engine may take to report the end of a call that was hung up before it was answered, seconds.
+END_WAIT_SECONDS = 5.0
+
+_PROGRESS: dict[type[CallEvent], Progress] = {
+    Trying: Progress.TRYING,
+    Ringing: Progress.RINGING,
+    EarlyMedia: Progress.EARLY_MEDIA,
+}
+
+
+class _Unanswered(msgspec.Struct):
+    """What is known of a call before it is answered."""
+
+    progress: Progress = Progress.NONE
+    rang_at: int | None = None
+    answered_at: int | None = None
+    gave_up: bool = False
+    ended: Ended | None = None
+
+
+async def run_call(
+    leg: Leg,
+    lease: Lease,
+    *,
+    template: Template,
+    prompts: PromptMaker,
+    clock: Clock,
+    no_reply_seconds: float,
+    on_answer: Callable[[int], None],
+) -> CallResult:
+    """See a call through to its end. ``on_answer`` is told the instant (epoch ms) when it is answered.
+
+    ``no_reply_seconds``: a trunk that sends no response at all for so long is given up.
+    """
+    before = await _wait_for_answer(leg, lease.limits.ring_seconds, no_reply_seconds, clock)
+    talked: TalkResult | None = None
+    if before.answered_at is not None:
+        on_answer(before.answered_at)
+        if before.ended is None:
+            texts = msgspec.json.decode(lease.texts, type=dict[str, str]) if lease.texts else {}
+            talked = await talk(
+                leg,
+                template,
+                texts=texts,
+                prompts=prompts,
+                max_seconds=lease.limits.call_seconds,
+                clock=clock,
+            )
+    return _sum_up(lease.call_id, before, talked, clock.now_ms())
+
+
+async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock) -> _Unanswered:
+    """Until the call is answered or over; gives up when it rings too long or nothing answers at all."""
+    known = _Unanswered()
+    dialled = clock.monotonic()
+    while known.ended is None:
+        patience = ring_seconds if known.progress is not Progress.NONE else min(no_reply_seconds, ring_seconds)
+        left = END_WAIT_SECONDS if known.gave_up else patience - (clock.monotonic() - dialled)
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                event = await leg.next_event()
+        except TimeoutError:
+            if known.gave_up:
+                known.ended = Ended(reason="no end reported by the engine")
+            known.gave_up = True
+            await leg.hang_up()
+            continue
+        if isinstance(event, Ended):
+            known.ended = event
+        elif isinstance(event, Answered):
+            known.answered_at = clock.now_ms()
+            # Answered while being cancelled: the engine hangs up, and its end is still to come.
+            if not known.gave_up:
+                return known
+        elif type(event) in _PROGRESS:
+            known.progress = max(known.progress, _PROGRESS[type(event)])
+            if known.progress.rang and known.rang_at is None:
+                known.rang_at = clock.now_ms()
+    return known
+
+
+def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, now_ms: int) -> CallResult:
+    ended = talked.ended if talked is not None else before.ended
+    assert ended is not None
+    answered = before.answered_at is not None
+    outcome = classify(
+        Evidence(
+            answered=answered,
+            machine=talked is not None and talked.machine,
+            progress=before.progress,
+            sip_code=ended.sip_code,
+            q850_cause=ended.q850_cause,
+            gave_up=before.gave_up,
+        )
+    )
+    if ended.engine_failed and not answered:
+        outcome = Outcome.UNKNOWN
+    rung_until = before.answered_at or now_ms
+    by = ended.hung_up_by or (HungUpBy.RINGBACK if answered else None)
+    return CallResult(
+        call_id=call_id,
+        outcome=outcome,
+        ended_at=now_ms,
+        answered_at=before.answered_at,
+        sip_code=200 if answered else ended.sip_code,
+        q850_cause=ended.q850_cause,
+        ring_ms=None if before.rang_at is None else rung_until - before.rang_at,
+        talk_ms=None if before.answered_at is None else now_ms - before.answered_at,
+        hung_up_by=None if by is None else str(by),
+        keys="" if talked is None else talked.keys[:64],
+        intent=None if talked is None else talked.intent,
+        reason=_reason(before, talked, ended),
+    )
+
+
+def _reason(before: _Unanswered, talked: TalkResult | None, ended: Ended) -> str:
+    if talked is not None:
+        return talked.reason or ended.reason
+    if before.answered_at is not None:
+        return "answered while it was being cancelled"
+    if before.gave_up:
+        return "no response from the trunk" if before.progress is Progress.NONE else "nobody answered in time"
+    return ended.reason

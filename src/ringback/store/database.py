@@ -1,0 +1,178 @@
+"""Opening the database and its transactions. The SQL of each subject is in the module of that name beside this one.
+
+SQLite: WAL, ``synchronous=FULL``, one writing connection (transactions queue for it), a few reading ones. Statements
+are written so that PostgreSQL needs other opening code only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from ringback.store.migrate import SchemaTooNew, upgrade_to_newest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ringback.clock import Clock
+
+#: One open transaction: what every function of the subject modules takes first.
+Tx = AsyncConnection
+
+_READERS = 4
+_LOCK_WAIT_SECONDS = 5
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be used; the text says why and what to do."""
+
+
+class Bell:
+    """Wakes one role when the store has something new for it."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or when it next waits."""
+        self._rung.set()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Return when rung, or after ``seconds`` (``None``: only when rung)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        self._rung.clear()
+
+
+class Store:
+    """An open database. Make one with :func:`open_store`."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, clock: Clock, *, in_memory: bool) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._clock = clock
+        self._write_turn = asyncio.Lock()
+        # In memory there is a single connection, so readers wait for the writer.
+        self._read_turn: contextlib.AbstractAsyncContextManager[Any] = (
+            self._write_turn if in_memory else contextlib.nullcontext()
+        )
+        self._bells: list[Bell] = []
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[Tx]:
+        """One writing transaction: committed at the end of the block, rolled back when it raises."""
+        async with self._write_turn:
+            with self._clock.holding():
+                async with self._writer.begin() as tx:
+                    yield tx
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        """One reading transaction: a consistent view."""
+        async with self._read_turn:
+            with self._clock.holding():
+                async with self._reader.connect() as tx:
+                    yield tx
+
+    def subscribe(self) -> Bell:
+        """A bell that :meth:`announce` rings."""
+        bell = Bell()
+        self._bells.append(bell)
+        return bell
+
+    def unsubscribe(self, bell: Bell) -> None:
+        """Ring it no more."""
+        self._bells.remove(bell)
+
+    def announce(self) -> None:
+        """Something was committed that the roles should look at now."""
+        for bell in self._bells:
+            bell.ring()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        with self._clock.holding():
+            await self._writer.dispose()
+            if self._reader is not self._writer:
+                await self._reader.dispose()
+
+
+async def open_store(url: str, clock: Clock) -> Store:
+    """Open the database at an SQLAlchemy ``url`` (``sqlite:///FILE`` or ``sqlite://`` for memory) and migrate it.
+
+    Raises:
+        StoreUnavailable: not there, read-only, locked by another program, no database, or from a newer version.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreUnavailable(f"database {parsed.get_backend_name()!r} is not supported; use sqlite:///FILE")
+    path = parsed.database
+    in_memory = path in (None, "", ":memory:")
+    target = parsed.set(drivername="sqlite+aiosqlite")
+    if in_memory:
+        writer = reader = create_async_engine(target, poolclass=StaticPool)
+    else:
+        _check_folder(str(path))
+        writer = create_async_engine(target, pool_size=1, max_overflow=0)
+        reader = create_async_engine(target, pool_size=_READERS, max_overflow=_READERS)
+        _prepare_sqlite(reader, begin="BEGIN")
+    _prepare_sqlite(writer, begin="BEGIN IMMEDIATE")
+    store = Store(writer, reader, clock, in_memory=in_memory)
+    try:
+        async with store.write() as tx:
+            await tx.run_sync(upgrade_to_newest)
+    except SchemaTooNew as error:
+        await store.close()
+        raise StoreUnavailable(f"{path}: {error}") from None
+    except (DatabaseError, sqlite3.Error) as error:
+        await store.close()
+        raise StoreUnavailable(_explain(str(path), error)) from error
+    return store
+
+
+def _check_folder(path: str) -> None:
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise StoreUnavailable(f"the folder of the database does not exist: {folder}")
+
+
+def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        # The driver must not open transactions by itself: "begin" below does.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_LOCK_WAIT_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _explain(path: str, error: Exception) -> str:
+    text = str(error.orig) if isinstance(error, DatabaseError) else str(error)
+    if "readonly" in text or "read-only" in text:
+        return f"{path}: the database is read-only; give this user the right to write the file and its folder"
+    if "locked" in text:
+        return f"{path}: the database is locked by another program; stop it and try again"
+    if "unable to open" in text:
+        return f"{path}: the database cannot be opened; check the folder and its permissions"
+    if "not a database" in text:
+        return f"{path}: the file is not a Ringback database"
+    if isinstance(error, OperationalError):
+        return f"{path}: {text}"
+    return f"{path}: the database is damaged or not ours ({text})"

@@ -1,0 +1,281 @@
+"""Leasing: the one transaction in which calls leave the queue, under every limit at once.
+
+The plan is made by :mod:`ringback.model.dispatch` from rows read (and, where the database can, locked) in this
+transaction; the same transaction marks the calls as *dialling*, held by the worker. Only after it has committed may
+an INVITE leave. That order, with ``UNIQUE (task_id, callee)``, is the promise "at most once".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import case, insert, select, update
+
+from ringback.model.dispatch import Grant, LaneView, Plan, TaskView, TrunkView, plan_lease
+from ringback.model.states import CallState, TaskState
+from ringback.model.task import Limits
+from ringback.store.schema import application, call, lane, task, trunk, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringback.store.database import Tx
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back."""
+
+    call_id: int
+    task_id: int
+    trunk_id: int
+    callee: str
+    caller_id: str
+    texts: str | None
+    template_id: int
+    limits: Limits
+    slot_us: int
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a trunk's calls go and how fast, as it was in the lease transaction."""
+
+    name: str
+    calls_per_second: float
+    host: str
+    port: int
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Route(name={self.name!r})"
+
+
+class LeaseBatch(msgspec.Struct, frozen=True):
+    """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot)."""
+
+    leases: list[Lease]
+    routes: dict[int, Route]
+    waiting: dict[int, str]
+    wake_us: int | None
+
+
+async def register_worker(tx: Tx, *, engine: str, pid: int, now_ms: int) -> int:
+    """A new worker's id: never used before, so nothing held by an earlier process can be taken for its own."""
+    inserted = await tx.execute(insert(worker).values(engine=engine, pid=pid, started_at=now_ms).returning(worker.c.id))
+    return int(inserted.scalar_one())
+
+
+async def worker_ended(tx: Tx, worker_id: int, now_ms: int) -> None:
+    """The worker stopped in good order."""
+    await tx.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now_ms))
+
+
+async def lease(
+    tx: Tx,
+    *,
+    worker_id: int,
+    engine: str,
+    now_us: int,
+    horizon_us: int,
+    grace_us: int,
+    free_lines: int,
+) -> LeaseBatch:
+    """Lease the calls that may start within ``horizon_us`` from now.
+
+    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
+    """
+    trunks = await _trunks(tx, engine)
+    routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
+    runnable = await _runnable(tx)
+    plan = plan_lease(
+        now_us=now_us,
+        horizon_us=horizon_us,
+        free_lines=free_lines,
+        trunks=[_trunk_view(row) for row in trunks],
+        tasks=[_view(one) for one in runnable],
+    )
+    leases: list[Lease] = []
+    by_task = {one.id: one for one in runnable}
+    for grant in plan.grants:
+        of = by_task[grant.task_id]
+        leases.extend(
+            Lease(
+                call_id=call_id,
+                task_id=grant.task_id,
+                trunk_id=grant.trunk_id,
+                callee=callee,
+                caller_id=of.caller_id or of.app_caller_id,
+                texts=texts,
+                template_id=of.template_id,
+                limits=of.limits,
+                slot_us=slot_us,
+            )
+            for (call_id, callee, texts), slot_us in zip(await _take(tx, grant), grant.slots_us, strict=True)
+        )
+    await _mark(tx, leases, plan, worker_id=worker_id, now_us=now_us, grace_us=grace_us)
+    return LeaseBatch(sorted(leases, key=lambda one: one.slot_us), routes, plan.waiting, plan.wake_us)
+
+
+async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
+    """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
+    # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
+    plan = plan_lease(
+        now_us=now_us,
+        horizon_us=1_000_000,
+        free_lines=1_000_000,
+        trunks=[_trunk_view(row) for row in await _trunks(tx, engine)],
+        tasks=[_view(one) for one in await _runnable(tx)],
+    )
+    return plan.waiting
+
+
+class _Runnable(msgspec.Struct, frozen=True):
+    """A task that is calling and has numbers left."""
+
+    id: int
+    template_id: int
+    caller_id: str
+    limits: Limits
+    active: int
+    served_at: int
+    trunk_id: int | None
+    app_caller_id: str
+    lanes: tuple[LaneView, ...]
+
+
+def _view(one: _Runnable) -> TaskView:
+    return TaskView(
+        id=one.id,
+        trunk_id=one.trunk_id,
+        lines=one.limits.lines,
+        active=one.active,
+        windows=one.limits.windows,
+        lanes=one.lanes,
+        served_at=one.served_at,
+    )
+
+
+_RUNNABLE = (
+    select(
+        task.c.id,
+        task.c.template_id,
+        task.c.caller_id,
+        task.c.limits,
+        task.c.active,
+        task.c.served_at,
+        application.c.trunk_id,
+        application.c.caller_id.label("app_caller_id"),
+    )
+    .join(application, application.c.id == task.c.application_id)
+    .where(task.c.state == TaskState.CALLING, task.c.queued > 0)
+    .order_by(task.c.served_at, task.c.id)
+    .with_for_update(of=task, skip_locked=True)
+)
+
+
+async def _runnable(tx: Tx) -> list[_Runnable]:
+    rows = (await tx.execute(_RUNNABLE)).all()
+    lanes = await _lanes(tx, [row.id for row in rows])
+    return [
+        _Runnable(
+            id=row.id,
+            template_id=row.template_id,
+            caller_id=row.caller_id,
+            limits=msgspec.json.decode(row.limits, type=Limits),
+            active=row.active,
+            served_at=row.served_at,
+            trunk_id=row.trunk_id,
+            app_caller_id=row.app_caller_id,
+            lanes=lanes.get(row.id, ()),
+        )
+        for row in rows
+    ]
+
+
+async def _trunks(tx: Tx, engine: str) -> Sequence[Any]:
+    return (
+        await tx.execute(select(trunk).where(trunk.c.engine == engine).order_by(trunk.c.id).with_for_update())
+    ).all()
+
+
+def _trunk_view(row: Any) -> TrunkView:
+    return TrunkView(
+        id=row.id,
+        name=row.name,
+        rate=row.calls_per_second,
+        channels=row.channels,
+        busy=row.busy,
+        next_slot_us=row.next_slot_us,
+    )
+
+
+async def _lanes(tx: Tx, task_ids: list[int]) -> dict[int, tuple[LaneView, ...]]:
+    if not task_ids:
+        return {}
+    rows = await tx.execute(
+        select(lane.c.task_id, lane.c.zone, lane.c.queued)
+        .where(lane.c.task_id.in_(task_ids), lane.c.queued > 0)
+        .order_by(lane.c.task_id, lane.c.zone)
+    )
+    found: dict[int, list[LaneView]] = {}
+    for row in rows:
+        found.setdefault(row.task_id, []).append(LaneView(row.zone, row.queued))
+    return {task_id: tuple(views) for task_id, views in found.items()}
+
+
+async def _take(tx: Tx, grant: Grant) -> list[tuple[int, str, str | None]]:
+    """The next calls of the granted lane: id, callee, texts. Moves the lane's cursor behind them."""
+    wanted = len(grant.slots_us)
+    cursor = select(lane.c.cursor).where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone).scalar_subquery()
+    rows = (
+        await tx.execute(
+            select(call.c.id, call.c.callee, call.c.texts)
+            .where(
+                call.c.task_id == grant.task_id,
+                call.c.zone == grant.zone,
+                call.c.state == CallState.QUEUED,
+                call.c.id > cursor,
+            )
+            .order_by(call.c.id)
+            .limit(wanted)
+        )
+    ).all()
+    await tx.execute(
+        update(lane)
+        .where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone)
+        .values(cursor=rows[-1].id, queued=lane.c.queued - len(rows))
+    )
+    return [(row.id, row.callee, row.texts) for row in rows]
+
+
+async def _mark(tx: Tx, leases: list[Lease], plan: Plan, *, worker_id: int, now_us: int, grace_us: int) -> None:
+    now_ms = now_us // 1000
+    by_trunk: dict[int, list[Lease]] = {}
+    by_task: dict[int, list[Lease]] = {}
+    for one in leases:
+        by_trunk.setdefault(one.trunk_id, []).append(one)
+        by_task.setdefault(one.task_id, []).append(one)
+    for trunk_id, held in by_trunk.items():
+        await tx.execute(
+            update(call)
+            .where(call.c.id.in_([one.call_id for one in held]), call.c.state == CallState.QUEUED)
+            .values(state=CallState.DIALLING, worker_id=worker_id, trunk_id=trunk_id, started_at=now_ms)
+        )
+        await tx.execute(
+            update(trunk)
+            .where(trunk.c.id == trunk_id)
+            .values(busy=trunk.c.busy + len(held), next_slot_us=plan.next_slot_us[trunk_id])
+        )
+    for task_id, held in by_task.items():
+        leaves_until = (max(one.slot_us for one in held) + grace_us) // 1000 + 1
+        await tx.execute(
+            update(task)
+            .where(task.c.id == task_id)
+            .values(
+                queued=task.c.queued - len(held),
+                active=task.c.active + len(held),
+                served_at=now_ms,
+                leaves_until=case((task.c.leaves_until > leaves_until, task.c.leaves_until), else_=leaves_until),
+            )
+        )

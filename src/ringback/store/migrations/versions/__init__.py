@@ -1,0 +1,1 @@
+"""Schema migrations, run by :mod:`ringback.store.migrate`."""

@@ -1,0 +1,101 @@
+"""Reading calls back: the list of a task, and how its calls ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import func, select
+
+from ringback.model.outcome import Outcome
+from ringback.model.states import CallState
+from ringback.store.schema import call, task, trunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ringback.store.database import Tx
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A call as it is listed."""
+
+    id: int
+    callee: str
+    state: CallState
+    outcome: Outcome | None
+    sip_code: int | None
+    q850_cause: int | None
+    ring_ms: int | None
+    talk_ms: int | None
+    hung_up_by: str | None
+    keys: str | None
+    intent: str | None
+    trunk: str | None
+    started_at: int | None
+    ended_at: int | None
+    reason: str | None
+
+
+async def listed(tx: Tx, task_id: int, *, batch: int = 1000) -> AsyncIterator[list[CallRecord]]:
+    """Every call of a task in the order of its numbers, in batches."""
+    after = 0
+    while True:
+        rows = (
+            await tx.execute(
+                _RECORDS.where(call.c.task_id == task_id, call.c.id > after).order_by(call.c.id).limit(batch)
+            )
+        ).all()
+        if not rows:
+            return
+        after = rows[-1].id
+        yield [msgspec.convert(row, CallRecord, from_attributes=True) for row in rows]
+
+
+async def count_by_end(tx: Tx, task_id: int) -> dict[str, int]:
+    """How the calls of a task ended: counts by outcome, or by state where there is none."""
+    why = func.coalesce(call.c.outcome, call.c.state)
+    rows = await tx.execute(select(why, func.count()).where(call.c.task_id == task_id).group_by(why).order_by(why))
+    return {row[0]: row[1] for row in rows}
+
+
+async def skipped_by_reason(tx: Tx, task_id: int) -> dict[str, int]:
+    """How many numbers of a task were skipped, by reason."""
+    rows = await tx.execute(
+        select(call.c.reason, func.count())
+        .where(call.c.task_id == task_id, call.c.state == CallState.SKIPPED)
+        .group_by(call.c.reason)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+_RECORDS = select(
+    call.c.id,
+    call.c.callee,
+    call.c.state,
+    call.c.outcome,
+    call.c.sip_code,
+    call.c.q850_cause,
+    call.c.ring_ms,
+    call.c.talk_ms,
+    call.c.hung_up_by,
+    call.c["keys"],
+    call.c.intent,
+    trunk.c.name.label("trunk"),
+    call.c.started_at,
+    call.c.ended_at,
+    call.c.reason,
+).join(trunk, trunk.c.id == call.c.trunk_id, isouter=True)
+
+
+async def tasks_by_state(tx: Tx) -> dict[str, int]:
+    """How many tasks are in each state."""
+    rows = await tx.execute(select(task.c.state, func.count()).group_by(task.c.state).order_by(task.c.state))
+    return {row[0]: row[1] for row in rows}
+
+
+async def call_totals(tx: Tx) -> dict[str, int]:
+    """How many calls of all tasks are queued, active, answered, failed, skipped and cancelled, from the counters."""
+    names = ("queued", "active", "answered", "failed", "skipped", "cancelled")
+    row = (await tx.execute(select(*(func.coalesce(func.sum(task.c[name]), 0) for name in names)))).one()
+    return dict(zip(names, row, strict=True))

@@ -1,0 +1,308 @@
+"""The tables. Instants are epoch milliseconds UTC (``…_at``); states and outcomes are the words of the model.
+
+What a state forbids is forbidden here too: CHECKs inside a row, triggers between two states of a row (generated from
+the state machines), unique indexes between rows. ``UNIQUE (task_id, callee)`` is the first half of "at most once".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from ringback.model.outcome import Outcome
+from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _key() -> Column[Any]:
+    return Column("id", _ID, primary_key=True, autoincrement=True)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+def _state_column(machine: StateMachine[Any, Any]) -> Column[Any]:
+    return Column("state", String(20), nullable=False, server_default=str(machine.initial))
+
+
+account = Table(
+    "account",
+    metadata,
+    _key(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("api_key", String(64), nullable=False, unique=True),
+    Column("api_secret", String(128), nullable=False),
+    Column("time_zone", String(64), nullable=False, server_default="UTC"),
+    # Which of the two published envelopes the vendor's door answers with.
+    Column("envelope", String(8), nullable=False, server_default="both"),
+    # Networks (CIDR) that may call; an empty list allows every address.
+    Column("allowed_networks", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("envelope IN ('both', 'code', 'status')", name="envelope"),
+    sqlite_autoincrement=True,
+)
+
+trunk = Table(
+    "trunk",
+    metadata,
+    _key(),
+    Column("name", String(64), nullable=False, unique=True),
+    # The engine that dials through it: a trunk of the sandbox is no use to the SIP engine.
+    Column("engine", String(16), nullable=False),
+    Column("host", String(255), nullable=False, server_default=""),
+    Column("port", Integer, nullable=False, server_default="5060"),
+    Column("username", String(64), nullable=False, server_default=""),
+    Column("password", String(128), nullable=False, server_default=""),
+    Column("calls_per_second", Float, nullable=False),
+    Column("channels", Integer, nullable=False),
+    Column("busy", Integer, nullable=False, server_default="0"),
+    Column("next_slot_us", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("calls_per_second > 0", name="rate"),
+    CheckConstraint("channels > 0", name="channels"),
+    # The last line of defence of "lines per trunk": no commit can hold more calls than channels.
+    CheckConstraint("busy BETWEEN 0 AND channels", name="busy"),
+    sqlite_autoincrement=True,
+)
+
+application = Table(
+    "application",
+    metadata,
+    _key(),
+    Column("account_id", _ID, ForeignKey("account.id"), nullable=False),
+    Column("app_id", String(64), nullable=False),
+    Column("trunk_id", _ID, ForeignKey("trunk.id")),
+    Column("caller_id", String(20), nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("account_id", "app_id"),
+    sqlite_autoincrement=True,
+)
+
+template = Table(
+    "template",
+    metadata,
+    _key(),
+    # NULL: every account may use it.
+    Column("account_id", _ID, ForeignKey("account.id")),
+    Column("name", String(128), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+template_audio = Table(
+    "template_audio",
+    metadata,
+    Column("template_id", _ID, ForeignKey("template.id"), primary_key=True),
+    Column("file", String(255), primary_key=True),
+    Column("pcm", LargeBinary, nullable=False),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    _key(),
+    Column("engine", String(16), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+task = Table(
+    "task",
+    metadata,
+    _key(),
+    Column("account_id", _ID, ForeignKey("account.id"), nullable=False),
+    Column("application_id", _ID, ForeignKey("application.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("template_id", _ID, ForeignKey("template.id"), nullable=False),
+    _state_column(TASK),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("caller_id", String(20), nullable=False, server_default=""),
+    # Limits (ring and call seconds, lines, windows …) as one JSON value: read together, never searched.
+    Column("limits", Text, nullable=False),
+    Column("send_at", BigInteger, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("queued", Integer, nullable=False),
+    Column("active", Integer, nullable=False, server_default="0"),
+    Column("answered", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),
+    Column("skipped", Integer, nullable=False, server_default="0"),
+    Column("cancelled", Integer, nullable=False, server_default="0"),
+    Column("talk_ms", BigInteger, nullable=False, server_default="0"),
+    # Fairness: when the dialler last gave this task a line.
+    Column("served_at", BigInteger, nullable=False, server_default="0"),
+    # The latest instant at which a leased call of this task may still leave: a stop waits for it.
+    Column("leaves_until", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("modified_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    UniqueConstraint("account_id", "name"),
+    CheckConstraint(
+        "queued >= 0 AND active >= 0 AND queued + active + answered + failed + skipped + cancelled = total",
+        name="counters",
+    ),
+    CheckConstraint("state <> 'finished' OR (queued = 0 AND active = 0)", name="finished_is_done"),
+    CheckConstraint("(state = 'finished') = (finished_at IS NOT NULL)", name="finished_at"),
+    CheckConstraint(_one_of("state", type(TASK.initial)), name="state"),
+    sqlite_autoincrement=True,
+)
+_WAITING = text("state = 'waiting'")
+_CALLING = text("state = 'calling'")
+Index("ix_task_waiting", task.c.send_at, sqlite_where=_WAITING, postgresql_where=_WAITING)
+Index("ix_task_calling", task.c.served_at, sqlite_where=_CALLING, postgresql_where=_CALLING)
+Index("ix_task_listed", task.c.account_id, task.c.created_at)
+
+lane = Table(
+    "lane",
+    metadata,
+    Column("task_id", _ID, ForeignKey("task.id"), primary_key=True),
+    # The time zones that these numbers share; '' when unknown.
+    Column("zone", String(512), primary_key=True),
+    Column("queued", Integer, nullable=False),
+    # Every number of the lane up to this call id has left the queue.
+    Column("cursor", _ID, nullable=False, server_default="0"),
+    CheckConstraint("queued >= 0", name="queued"),
+)
+
+call = Table(
+    "call",
+    metadata,
+    _key(),
+    Column("task_id", _ID, ForeignKey("task.id"), nullable=False),
+    Column("callee", String(18), nullable=False),
+    Column("zone", String(512), nullable=False),
+    Column("texts", Text),
+    _state_column(CALL),
+    Column("worker_id", _ID),
+    Column("trunk_id", _ID),
+    Column("started_at", BigInteger),
+    Column("answered_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("outcome", String(16)),
+    Column("sip_code", SmallInteger),
+    Column("q850_cause", SmallInteger),
+    Column("ring_ms", Integer),
+    Column("talk_ms", Integer),
+    Column("hung_up_by", String(10)),
+    Column("keys", String(64)),
+    Column("intent", String(32)),
+    Column("reason", Text),
+    UniqueConstraint("task_id", "callee"),
+    CheckConstraint(_one_of("state", type(CALL.initial)), name="state"),
+    CheckConstraint("outcome IS NULL OR " + _one_of("outcome", Outcome), name="outcome"),
+    CheckConstraint("(state = 'ended') = (outcome IS NOT NULL)", name="ended_has_outcome"),
+    CheckConstraint(
+        "(state IN ('dialling', 'in_progress', 'ended')) = (worker_id IS NOT NULL AND trunk_id IS NOT NULL)",
+        name="held_by_worker",
+    ),
+    CheckConstraint("state <> 'in_progress' OR answered_at IS NOT NULL", name="answered_at"),
+    CheckConstraint("state <> 'skipped' OR reason IS NOT NULL", name="skipped_has_reason"),
+    sqlite_autoincrement=True,
+)
+_QUEUED = text("state = 'queued'")
+_HELD = text("state IN ('dialling', 'in_progress')")
+Index("ix_call_queue", call.c.task_id, call.c.zone, call.c.id, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
+Index("ix_call_held", call.c.worker_id, sqlite_where=_HELD, postgresql_where=_HELD)
+
+flow = Table(
+    "flow",
+    metadata,
+    _key(),
+    Column("account_id", _ID, ForeignKey("account.id"), nullable=False),
+    Column("parent_task_id", _ID, ForeignKey("task.id"), nullable=False, unique=True),
+    _state_column(FLOW),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("recall_type", SmallInteger, nullable=False),
+    Column("recall_intents", JSON, nullable=False),
+    Column("interval_minutes", Integer, nullable=False),
+    Column("rounds", SmallInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("modified_at", BigInteger, nullable=False),
+    CheckConstraint("recall_type IN (0, 1)", name="recall_type"),
+    CheckConstraint("interval_minutes BETWEEN 1 AND 1440", name="interval_minutes"),
+    CheckConstraint("rounds BETWEEN 1 AND 10", name="rounds"),
+    CheckConstraint(_one_of("state", type(FLOW.initial)), name="state"),
+    sqlite_autoincrement=True,
+)
+Index("ix_flow_listed", flow.c.account_id, flow.c.created_at)
+
+node = Table(
+    "node",
+    metadata,
+    _key(),
+    Column("flow_id", _ID, ForeignKey("flow.id"), nullable=False),
+    # From 1, in running order.
+    Column("position", SmallInteger, nullable=False),
+    _state_column(NODE),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("template_id", _ID, ForeignKey("template.id"), nullable=False),
+    # NULL until the previous task has finished; then when the node may start at the earliest.
+    Column("due_at", BigInteger),
+    Column("task_id", _ID, ForeignKey("task.id"), unique=True),
+    # Filled when it starts: how many calls of the previous task qualified, and why the others did not (JSON counts).
+    Column("qualified", Integer),
+    Column("left_out", Text),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    UniqueConstraint("flow_id", "position"),
+    CheckConstraint("position BETWEEN 1 AND 10", name="position"),
+    CheckConstraint("state <> 'pending' OR task_id IS NULL", name="pending_has_no_task"),
+    CheckConstraint("state <> 'in_progress' OR task_id IS NOT NULL", name="in_progress_has_task"),
+    CheckConstraint(_one_of("state", type(NODE.initial)), name="state"),
+    sqlite_autoincrement=True,
+)
+_PENDING = text("state = 'pending' AND due_at IS NOT NULL")
+Index("ix_node_due", node.c.due_at, sqlite_where=_PENDING, postgresql_where=_PENDING)
+# A flow runs one round at a time.
+_RUNNING = text("state = 'in_progress'")
+Index("uq_node_running", node.c.flow_id, unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
+
+#: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.
+GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = ((task, TASK), (call, CALL), (flow, FLOW), (node, NODE))
+
+
+def sqlite_state_guard(table: Table, machine: StateMachine[Any, Any]) -> str:
+    """The trigger that refuses a state change which the machine does not hold, for SQLite."""
+    moves = ",\n  ".join(f"'{before} {after}'" for before, after in sorted(machine.moves()))
+    return (
+        f"CREATE TRIGGER guard_{table.name}_state BEFORE UPDATE OF state ON {table.name}\n"
+        f"WHEN OLD.state <> NEW.state AND OLD.state || ' ' || NEW.state NOT IN (\n  {moves}\n)\n"
+        f"BEGIN SELECT RAISE(ABORT, 'illegal {machine.name} state change'); END"
+    )

@@ -1,0 +1,79 @@
+"""Agent templates and the audio that came with them. A template is never changed, only retired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import insert, or_, select, update
+
+from ringback.model.template import Template
+from ringback.store.schema import template, template_audio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringback.store.database import Tx
+
+
+class StoredTemplate(msgspec.Struct, frozen=True):
+    """A template with its id; ``retired`` ones start no more tasks."""
+
+    id: int
+    retired: bool
+    template: Template
+
+
+async def add(tx: Tx, value: Template, audio: Mapping[str, bytes], *, account_id: int | None, now_ms: int) -> int:
+    """Store a template with its audio (PCM by file name), for one account or for all. Returns its id."""
+    inserted = await tx.execute(
+        insert(template)
+        .values(account_id=account_id, name=value.name, body=msgspec.json.encode(value).decode(), created_at=now_ms)
+        .returning(template.c.id)
+    )
+    template_id = int(inserted.scalar_one())
+    if audio:
+        await tx.execute(
+            insert(template_audio),
+            [{"template_id": template_id, "file": file, "pcm": pcm} for file, pcm in audio.items()],
+        )
+    return template_id
+
+
+async def usable(tx: Tx, account_id: int, template_id: int) -> StoredTemplate | None:
+    """The template, when this account may use it and it is not retired."""
+    found = await get(tx, template_id, account_id=account_id)
+    return None if found is None or found.retired else found
+
+
+async def get(tx: Tx, template_id: int, *, account_id: int | None = None) -> StoredTemplate | None:
+    """The template; with ``account_id`` only when that account may use it."""
+    query = select(template.c.retired_at, template.c.body).where(template.c.id == template_id)
+    if account_id is not None:
+        query = query.where(or_(template.c.account_id.is_(None), template.c.account_id == account_id))
+    row = (await tx.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return StoredTemplate(template_id, row.retired_at is not None, msgspec.json.decode(row.body, type=Template))
+
+
+async def audio_of(tx: Tx, template_id: int) -> dict[str, bytes]:
+    """The template's audio, PCM by file name."""
+    rows = await tx.execute(
+        select(template_audio.c.file, template_audio.c.pcm).where(template_audio.c.template_id == template_id)
+    )
+    return {row.file: row.pcm for row in rows}
+
+
+async def listed(tx: Tx) -> list[tuple[int, str, bool]]:
+    """Every template: id, name, whether it is retired; oldest first."""
+    rows = await tx.execute(select(template.c.id, template.c.name, template.c.retired_at).order_by(template.c.id))
+    return [(row.id, row.name, row.retired_at is not None) for row in rows]
+
+
+async def retire(tx: Tx, template_id: int, now_ms: int) -> bool:
+    """Let it start no more tasks. False when there is none, or it is retired already."""
+    done = await tx.execute(
+        update(template).where(template.c.id == template_id, template.c.retired_at.is_(None)).values(retired_at=now_ms)
+    )
+    return done.rowcount == 1

@@ -1,0 +1,111 @@
+"""Trunks: where calls go out, and how many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import delete, exists, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from ringback.store.accounts import NameTaken
+from ringback.store.schema import application, call, trunk
+
+if TYPE_CHECKING:
+    from ringback.store.database import Tx
+
+
+class Trunk(msgspec.Struct, frozen=True):
+    """A SIP route with its limits. ``busy`` is how many calls hold a line of it now."""
+
+    id: int
+    name: str
+    engine: str
+    host: str
+    port: int
+    username: str
+    password: str
+    calls_per_second: float
+    channels: int
+    busy: int
+
+    def __repr__(self) -> str:
+        return f"Trunk(id={self.id}, name={self.name!r}, engine={self.engine!r})"
+
+
+class TrunkInUse(Exception):
+    """Calls were made through it, or an application uses it, so it cannot be removed."""
+
+
+_COLUMNS = select(
+    trunk.c.id,
+    trunk.c.name,
+    trunk.c.engine,
+    trunk.c.host,
+    trunk.c.port,
+    trunk.c.username,
+    trunk.c.password,
+    trunk.c.calls_per_second,
+    trunk.c.channels,
+    trunk.c.busy,
+)
+
+
+async def add(
+    tx: Tx,
+    *,
+    name: str,
+    engine: str,
+    host: str = "",
+    port: int = 5060,
+    username: str = "",
+    password: str = "",
+    calls_per_second: float,
+    channels: int,
+    now_ms: int,
+) -> int:
+    """A new trunk. Returns its id. Raises :class:`~ringback.store.accounts.NameTaken`."""
+    try:
+        inserted = await tx.execute(
+            insert(trunk)
+            .values(
+                name=name,
+                engine=engine,
+                host=host,
+                port=port,
+                username=username,
+                password=password,
+                calls_per_second=calls_per_second,
+                channels=channels,
+                created_at=now_ms,
+            )
+            .returning(trunk.c.id)
+        )
+    except IntegrityError:
+        raise NameTaken(f"a trunk with the name {name!r} exists already") from None
+    return int(inserted.scalar_one())
+
+
+async def everyone(tx: Tx) -> list[Trunk]:
+    """All trunks, oldest first."""
+    return [
+        msgspec.convert(row, Trunk, from_attributes=True) for row in await tx.execute(_COLUMNS.order_by(trunk.c.id))
+    ]
+
+
+async def of_engine(tx: Tx, engine: str) -> list[Trunk]:
+    """The trunks that this engine dials through, oldest first."""
+    rows = await tx.execute(_COLUMNS.where(trunk.c.engine == engine).order_by(trunk.c.id))
+    return [msgspec.convert(row, Trunk, from_attributes=True) for row in rows]
+
+
+async def remove(tx: Tx, name: str) -> bool:
+    """Remove a trunk. False when there is none of that name. Raises :class:`TrunkInUse`."""
+    trunk_id = (await tx.execute(select(trunk.c.id).where(trunk.c.name == name))).scalar_one_or_none()
+    if trunk_id is None:
+        return False
+    used = await tx.scalar(select(exists().where(call.c.trunk_id == trunk_id)))
+    if used or await tx.scalar(select(exists().where(application.c.trunk_id == trunk_id))):
+        raise TrunkInUse(f"trunk {name!r} has carried calls, and their records name it")
+    await tx.execute(delete(trunk).where(trunk.c.id == trunk_id))
+    return True

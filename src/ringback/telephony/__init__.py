@@ -1,0 +1,1 @@
+"""Placing calls: the port every engine implements, and one adapter a module."""

@@ -1,0 +1,151 @@
+"""The telephony port: how Ringback places a call, and the closed list of what can happen on it.
+
+An engine places calls and reports events; it decides nothing. The ring timer, the maximum duration, the outcome
+and the template are the dialler's and the voice floor's business, so they are the same on every engine.
+
+Audio is signed 16-bit little-endian mono PCM at 8,000 samples/s everywhere above this port.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+SAMPLE_RATE = 8_000
+BYTES_PER_SECOND = 2 * SAMPLE_RATE
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """Audio to play. ``key`` names the content (equal key, equal audio), so that engines can cache it."""
+
+    key: str
+    pcm: bytes
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return len(self.pcm) / BYTES_PER_SECOND
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a trunk's calls go. ``user`` and ``password`` answer digest challenges; both empty: none."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+
+
+class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One call to place, once. ``call_id`` is the store's id of the call and names it at the engine too."""
+
+    call_id: int
+    task_id: int
+    callee: str
+    caller_id: str
+    destination: Destination
+
+
+# --- the closed list of call events, in the order in which they can come ---
+
+
+class Trying(msgspec.Struct, frozen=True):
+    """100: somebody took the request."""
+
+
+class Ringing(msgspec.Struct, frozen=True):
+    """180."""
+
+
+class EarlyMedia(msgspec.Struct, frozen=True):
+    """183 with media."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """2xx: media can flow."""
+
+
+class KeyPressed(msgspec.Struct, frozen=True):
+    """The callee pressed ``key``: one of 0-9, A-D, * and #."""
+
+    key: str
+
+
+class PromptFinished(msgspec.Struct, frozen=True):
+    """The prompt that was playing has been played to its end (not sent after ``stop_playing``)."""
+
+
+class MachineDetected(msgspec.Struct, frozen=True):
+    """What answered sounds like an answering machine."""
+
+
+class HungUpBy(StrEnum):
+    """Who ended an answered call."""
+
+    CALLEE = "callee"
+    RINGBACK = "ringback"
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of every call, exactly once.
+
+    ``sip_code`` is a final response that came over the wire, else ``None``; ``hung_up_by`` is set when the call had
+    been answered; ``reason`` is a short text for people. ``engine_failed`` is true when the engine lost the call (its
+    process died): what became of it is then unknown.
+    """
+
+    sip_code: int | None = None
+    q850_cause: int | None = None
+    hung_up_by: HungUpBy | None = None
+    reason: str = ""
+    engine_failed: bool = False
+
+
+CallEvent = Trying | Ringing | EarlyMedia | Answered | KeyPressed | PromptFinished | MachineDetected | Ended
+
+
+class Leg(Protocol):
+    """One live call at an engine."""
+
+    async def next_event(self) -> CallEvent:
+        """Wait for the next event, in order. After :class:`Ended` it must not be called again."""
+
+    async def play(self, prompt: Prompt) -> None:
+        """Start playing; replaces what is playing. Does nothing on a call that is not up (any more)."""
+
+    async def stop_playing(self) -> None:
+        """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
+
+    async def hang_up(self) -> None:
+        """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
+
+
+class EngineUnavailable(Exception):
+    """The engine cannot run here, or cannot place this call now; nothing was sent. The text says why."""
+
+
+class Engine(Protocol):
+    """Places calls."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Make ready to place calls. Raises :class:`EngineUnavailable` with a reason for people."""
+
+    async def stop(self) -> None:
+        """End every call that is still up and free everything."""
+
+    def free_lines(self) -> int:
+        """How many more calls could be placed right now."""
+
+    async def dial(self, order: DialOrder) -> Leg:
+        """Send the INVITE and return at once; everything else arrives as events.
+
+        Raises:
+            EngineUnavailable: nothing was sent, so the call may be placed later.
+        """
+
+    async def settle(self, call_id: int) -> Ended | None:
+        """What became of a call that a dead process held; ``None`` when the engine cannot say."""

@@ -1,0 +1,176 @@
+"""The sandbox engine: calls that happen in memory, by the last two digits of the callee.
+
+It obeys whatever clock it is given, so a campaign of ten days runs in seconds under the virtual one. The behaviours are
+those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ringback.model import sandbox_numbers as numbers
+from ringback.model.sandbox_numbers import Behaviour, Kind
+from ringback.telephony.port import (
+    Answered,
+    CallEvent,
+    DialOrder,
+    EarlyMedia,
+    Ended,
+    EngineUnavailable,
+    HungUpBy,
+    KeyPressed,
+    MachineDetected,
+    Prompt,
+    PromptFinished,
+    Ringing,
+)
+
+if TYPE_CHECKING:
+    from ringback.clock import Clock
+
+#: How long a greeting plays before it is taken for a machine's.
+MACHINE_DETECTED_AFTER_SECONDS = 2.5
+#: How long after a prompt the callee presses a key.
+PRESSES_AFTER_SECONDS = 0.3
+DEFAULT_LINES = 100_000
+
+
+class SandboxEngine:
+    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once."""
+
+    name = "sandbox"
+
+    def __init__(self, clock: Clock, *, lines: int = DEFAULT_LINES) -> None:
+        self._clock = clock
+        self._lines = lines
+        self._earlier: Counter[str] = Counter()
+        self._legs: dict[int, SandboxLeg] = {}
+
+    async def start(self) -> None:
+        """Nothing to prepare."""
+
+    async def stop(self) -> None:
+        """Hang up what is still up."""
+        for leg in list(self._legs.values()):
+            await leg.hang_up()
+
+    def free_lines(self) -> int:
+        """How many more calls could be placed right now."""
+        return self._lines - len(self._legs)
+
+    def calls_to(self, callee: str) -> int:
+        """How often the callee has been called."""
+        return self._earlier[callee]
+
+    async def dial(self, order: DialOrder) -> SandboxLeg:
+        """Place the call. Raises :class:`EngineUnavailable` when all lines are busy."""
+        if self.free_lines() <= 0:
+            raise EngineUnavailable("all lines of the sandbox are busy")
+        earlier = self._earlier[order.callee]
+        self._earlier[order.callee] += 1
+        leg = SandboxLeg(self, order.call_id, numbers.behaviour(order.callee, earlier), self._clock)
+        self._legs[order.call_id] = leg
+        return leg
+
+    async def settle(self, call_id: int) -> Ended | None:
+        """Calls of the sandbox die with its process."""
+        del call_id
+        return None
+
+    def forget(self, call_id: int) -> None:
+        """A leg has ended."""
+        self._legs.pop(call_id, None)
+
+
+class SandboxLeg:
+    """One call in memory: the callee is a coroutine that reacts to what the caller does."""
+
+    def __init__(self, engine: SandboxEngine, call_id: int, behaviour: Behaviour, clock: Clock) -> None:
+        self._engine = engine
+        self._call_id = call_id
+        self._clock = clock
+        self._events: asyncio.Queue[CallEvent] = asyncio.Queue()
+        self._behaviour = behaviour
+        self._up = False
+        self._over = False
+        self._player: asyncio.Task[None] | None = None
+        self._first_prompt_heard = asyncio.Event()
+        self._callee = asyncio.ensure_future(self._live())
+
+    async def next_event(self) -> CallEvent:
+        """Wait for the next event."""
+        return await self._events.get()
+
+    async def play(self, prompt: Prompt) -> None:
+        """Play for as long as the prompt lasts."""
+        await self.stop_playing()
+        if self._up:
+            self._player = asyncio.ensure_future(self._play(prompt.seconds))
+
+    async def stop_playing(self) -> None:
+        """Stop at once."""
+        if self._player is not None:
+            self._player.cancel()
+            self._player = None
+
+    async def hang_up(self) -> None:
+        """End the call from our side."""
+        if not self._over:
+            self._callee.cancel()
+            self._end(Ended(hung_up_by=HungUpBy.RINGBACK if self._up else None, reason="hung up"))
+
+    async def _play(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._player = None
+        self._say(PromptFinished())
+        self._first_prompt_heard.set()
+
+    async def _live(self) -> None:
+        match self._behaviour.kind:
+            case Kind.REFUSES:
+                self._end(Ended(sip_code=self._behaviour.sip_code, reason="refused"))
+            case Kind.EARLY_MEDIA:
+                self._say(EarlyMedia())
+                await self._clock.sleep(numbers.EARLY_MEDIA_SECONDS)
+                self._end(Ended(sip_code=self._behaviour.sip_code, reason="refused after early media"))
+            case Kind.RINGS_ON:
+                self._say(Ringing())
+            case Kind.SILENT:
+                pass
+            case _:
+                await self._answer()
+
+    async def _answer(self) -> None:
+        self._say(Ringing())
+        await self._clock.sleep(numbers.RING_SECONDS)
+        self._up = True
+        self._say(Answered())
+        listens = numbers.LONGEST_LISTEN_SECONDS
+        match self._behaviour.kind:
+            case Kind.HANGS_UP:
+                listens = numbers.HANGS_UP_AFTER_SECONDS
+            case Kind.VOICEMAIL:
+                await self._clock.sleep(MACHINE_DETECTED_AFTER_SECONDS)
+                self._say(MachineDetected())
+            case Kind.PRESSES_KEY:
+                await self._first_prompt_heard.wait()
+                await self._clock.sleep(PRESSES_AFTER_SECONDS)
+                assert self._behaviour.key is not None
+                self._say(KeyPressed(self._behaviour.key))
+        await self._clock.sleep(listens)
+        self._end(Ended(hung_up_by=HungUpBy.CALLEE, reason="the callee hung up"))
+
+    def _say(self, event: CallEvent) -> None:
+        if not self._over:
+            self._events.put_nowait(event)
+
+    def _end(self, ended: Ended) -> None:
+        self._say(ended)
+        self._over = True
+        self._up = False
+        if self._player is not None:
+            self._player.cancel()
+            self._player = None
+        self._engine.forget(self._call_id)

@@ -1,0 +1,191 @@
+"""The embedded SIP engine: calls over SIP and RTP with nothing beside this program.
+
+The native stack runs in worker processes, so that a crash of it loses one worker's calls and nothing else, and so that
+its limits (one runtime a process, some 30 answered calls a second, about 100 live calls) are per worker.
+
+A worker is bound to one local interface: loopback for a trunk on loopback, otherwise whichever the machine's routes
+choose. It is bound by its first call and bound anew when it has none; where all workers are busy on another interface,
+one more is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import ipaddress
+import platform
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ringback.model.numbers import masked
+from ringback.telephony.port import EngineUnavailable
+from ringback.telephony.sip.addressing import address_call
+from ringback.telephony.sip.worker_process import WorkerProcess, WornOut
+
+if TYPE_CHECKING:
+    from ringback.clock import Clock
+    from ringback.telephony.port import DialOrder, Ended, Leg
+
+#: The native stack has 255 places for audio.
+MOST_LINES_PER_WORKER: Final = 250
+#: A worker that dies sooner after its start than this is started again with a growing pause.
+SHORT_LIFE_SECONDS: Final = 10.0
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+def available() -> str | None:
+    """Why the embedded engine cannot run here, for people; ``None`` when it can. Cheap: loads nothing native."""
+    if importlib.util.find_spec("baresip") is None:
+        return (
+            "the embedded SIP engine has no wheel for this platform "
+            f"({sys.platform} {platform.machine()}); use Asterisk or the sandbox"
+        )
+    return None
+
+
+class SipEngine:
+    """Implements :class:`ringback.telephony.port.Engine`.
+
+    Args:
+        clock: The real clock: native calls know no other time.
+        workers: Worker processes to start with.
+        lines_per_worker: Most live calls of each.
+        local_host: Local IP address to call from, for every trunk; ``None`` chooses by the trunk's address.
+        detect_machines: Listen to the start of every answered call for an answering machine.
+    """
+
+    name = "sip"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        workers: int = 2,
+        lines_per_worker: int = 100,
+        local_host: str | None = None,
+        detect_machines: bool = True,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be 1 or more, got {workers}")
+        if not 1 <= lines_per_worker <= MOST_LINES_PER_WORKER:
+            raise ValueError(f"lines_per_worker must be 1 to {MOST_LINES_PER_WORKER}, got {lines_per_worker}")
+        self._clock = clock
+        self._at_start = workers
+        self._lines = lines_per_worker
+        self._local_host = None if local_host is None else str(ipaddress.ip_address(local_host))
+        self._detect_machines = detect_machines
+        self._workers: list[WorkerProcess] = []
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._adding = asyncio.Lock()
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    async def start(self) -> None:
+        """Start the worker processes. Raises :class:`EngineUnavailable` with a reason for people."""
+        reason = available()
+        if reason is not None:
+            raise EngineUnavailable(reason)
+        self._scratch = tempfile.TemporaryDirectory(prefix="ringback-sip-", ignore_cleanup_errors=True)
+        started = await asyncio.gather(*(self._add_worker() for _ in range(self._at_start)), return_exceptions=True)
+        for failure in started:
+            if isinstance(failure, BaseException):
+                await self.stop()
+                raise failure
+
+    async def stop(self) -> None:
+        """Hang up every call, end every process and free everything, in about ten seconds at most."""
+        scratch, self._scratch = self._scratch, None
+        keepers = list(self._keepers)
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        self._workers.clear()
+        if scratch is not None:
+            scratch.cleanup()
+
+    def free_lines(self) -> int:
+        """How many more calls the living workers could take."""
+        return sum(max(0, self._lines - worker.live_calls) for worker in self._workers if not worker.worn)
+
+    async def dial(self, order: DialOrder) -> Leg:
+        """Send the INVITE and return; everything else arrives as events.
+
+        Raises:
+            ValueError: a part of the order cannot stand in a SIP request; nothing was sent, and it never can be.
+            EngineUnavailable: nothing was sent, so the call may be placed later.
+        """
+        address = address_call(order, self._local_host)
+        while True:
+            worker = self._pick(address.interface) or await self._add_bound_worker(address.interface)
+            try:
+                leg = await worker.dial(order.call_id, order.task_id, address)
+            except WornOut:
+                continue  # it is not picked again before its calls have ended
+            _log.debug("dialled", call_id=order.call_id, callee=masked(order.callee), worker=worker.pid)
+            return leg
+
+    async def settle(self, call_id: int) -> Ended | None:
+        """Always ``None``: the calls of this engine die with the process that placed them, and tell nobody."""
+        if any(worker.has_call(call_id) for worker in self._workers):
+            _log.warning("asked to settle a call that is still up here", call_id=call_id)
+        return None
+
+    # --- workers ---
+
+    def _pick(self, interface: str) -> WorkerProcess | None:
+        """The worker with the fewest live calls that can call from ``interface``, if there is one."""
+        fit = [
+            worker
+            for worker in self._workers
+            if worker.live_calls == 0
+            or (worker.interface == interface and not worker.worn and worker.live_calls < self._lines)
+        ]
+        return min(fit, key=lambda worker: (worker.live_calls, worker.interface != interface), default=None)
+
+    async def _add_bound_worker(self, interface: str) -> WorkerProcess:
+        async with self._adding:
+            found = self._pick(interface)  # another dial may have added it meanwhile
+            if found is not None:
+                return found
+            if not self._workers or any(worker.interface == interface for worker in self._workers):
+                raise EngineUnavailable("all SIP lines are in use" if self._workers else "no SIP worker process is up")
+            return await self._add_worker()
+
+    async def _add_worker(self) -> WorkerProcess:
+        worker = await self._start_worker()
+        keeper = asyncio.get_running_loop().create_task(self._keep(worker))
+        self._keepers.add(keeper)
+        keeper.add_done_callback(self._keepers.discard)
+        return worker
+
+    async def _start_worker(self) -> WorkerProcess:
+        if self._scratch is None:
+            raise EngineUnavailable("the SIP engine is not running")
+        worker = await WorkerProcess.start(
+            self._clock, detect_machines=self._detect_machines, scratch=self._scratch.name
+        )
+        self._workers.append(worker)
+        return worker
+
+    async def _keep(self, worker: WorkerProcess) -> None:
+        """Replace the worker whenever its process ends."""
+        pause = 0.0
+        while True:
+            started = self._clock.monotonic()
+            await worker.gone()
+            self._workers.remove(worker)
+            if self._clock.monotonic() - started >= SHORT_LIFE_SECONDS:
+                pause = 0.0
+            while True:
+                await self._clock.sleep(pause)
+                pause = min(max(FIRST_PAUSE_SECONDS, 2 * pause), LONGEST_PAUSE_SECONDS)
+                with contextlib.suppress(EngineUnavailable):
+                    worker = await self._start_worker()
+                    break

@@ -1,0 +1,105 @@
+"""One live call of the embedded engine, seen from the engine's process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ringback.telephony.port import (
+    Answered,
+    CallEvent,
+    EarlyMedia,
+    Ended,
+    KeyPressed,
+    MachineDetected,
+    PromptFinished,
+    Ringing,
+    Trying,
+)
+from ringback.telephony.sip.messages import HangUp, Happened, StopPlaying, What
+
+if TYPE_CHECKING:
+    from ringback.telephony.port import Prompt
+    from ringback.telephony.sip.messages import ToWorker
+
+
+_PLAIN_EVENTS: Final[dict[What, CallEvent]] = {
+    What.TRYING: Trying(),
+    What.RINGING: Ringing(),
+    What.EARLY_MEDIA: EarlyMedia(),
+    What.ANSWERED: Answered(),
+    What.MACHINE_DETECTED: MachineDetected(),
+}
+
+
+class Owner(Protocol):
+    """The worker process that has the call."""
+
+    async def command(self, message: ToWorker) -> None:
+        """Send a command; does nothing when the process is gone."""
+
+    async def play(self, call_id: int, number: int, prompt: Prompt) -> None:
+        """Send a prompt (unless the process has it) and play it."""
+
+
+class SipLeg:
+    """Implements :class:`ringback.telephony.port.Leg`."""
+
+    def __init__(self, call_id: int, owner: Owner) -> None:
+        self.call_id = call_id
+        self._owner = owner
+        self._events: asyncio.Queue[Happened] = asyncio.Queue()
+        self._ended = False
+        self._hanging_up = False
+        self._prompts = 0
+        self._playing: int | None = None  # number of the prompt whose end is awaited
+
+    def deliver(self, happened: Happened) -> None:
+        """Take an event from the worker. Nothing counts after the first ENDED."""
+        if not self._ended:
+            self._ended = happened.what is What.ENDED
+            self._events.put_nowait(happened)
+
+    async def next_event(self) -> CallEvent:
+        """Wait for the next event, in order. After :class:`Ended` it must not be called again."""
+        while True:
+            happened = await self._events.get()
+            if happened.what is not What.PROMPT_FINISHED:
+                return _event(happened)
+            # One that was stopped or replaced while its end was on the way here did not end for the caller.
+            if happened.number == self._playing:
+                self._playing = None
+                return PromptFinished()
+
+    async def play(self, prompt: Prompt) -> None:
+        """Start playing; replaces what is playing. Does nothing on a call that is not up (any more)."""
+        if self._ended:
+            return
+        self._prompts += 1
+        self._playing = self._prompts
+        await self._owner.play(self.call_id, self._prompts, prompt)
+
+    async def stop_playing(self) -> None:
+        """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
+        if self._playing is not None:
+            self._playing = None
+            await self._owner.command(StopPlaying(self.call_id))
+
+    async def hang_up(self) -> None:
+        """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
+        if not self._ended and not self._hanging_up:
+            self._hanging_up = True
+            await self._owner.command(HangUp(self.call_id))
+
+
+def _event(happened: Happened) -> CallEvent:
+    if happened.ended is not None:
+        return happened.ended
+    if happened.what is What.KEY_PRESSED:
+        return KeyPressed(happened.key)
+    return _PLAIN_EVENTS[happened.what]
+
+
+def lost(call_id: int, reason: str) -> Happened:
+    """The end of a call whose worker process is gone."""
+    return Happened(call_id, What.ENDED, ended=Ended(engine_failed=True, reason=reason))

@@ -1,0 +1,169 @@
+"""Feeds prompts to the calls of a worker and listens to the first seconds of each, in one loop over all calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+from baresip.errors import AudioNotActive, AudioRestarted
+
+from ringback.telephony.machine_detection import MachineDetector, Verdict
+from ringback.telephony.port import BYTES_PER_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringback.clock import Clock
+
+#: Seconds between two rounds over all calls.
+ROUND_SECONDS: Final = 0.04
+#: Bytes in the native buffer after each round (200 ms): a late round is not heard, and little is thrown away when
+#: the prompt is stopped.
+AHEAD_BYTES: Final = BYTES_PER_SECOND // 5
+#: The native transmit thread takes 20 ms at a time; a shorter rest would be counted as a starved frame.
+FRAME_BYTES: Final = BYTES_PER_SECOND // 50
+#: A flush is done by the transmit thread at its next 20 ms tick and takes everything along that was written until then,
+#: so the next prompt waits this long and for the buffer to be empty.
+FLUSH_SECONDS: Final = 0.05
+#: Listening ends this long after the answer even if no audio comes.
+LISTEN_SECONDS: Final = 10.0
+_READ_BYTES: Final = BYTES_PER_SECOND
+
+_log = structlog.get_logger(__name__)
+
+
+class AudioInfo(Protocol):
+    """State of one call's audio."""
+
+    @property
+    def tx_ready(self) -> bool:
+        """Whether audio can be written."""
+
+    @property
+    def tx_buffered(self) -> int:
+        """Bytes written but not sent yet."""
+
+
+class Audio(Protocol):
+    """The audio of one call at the native stack. Every method raises AudioNotActive without media."""
+
+    def info(self) -> AudioInfo:
+        """How it stands."""
+
+    def write(self, pcm: memoryview) -> int:
+        """Queue audio; returns how many bytes fitted."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """Take received audio, maybe none."""
+
+    def flush_tx(self) -> None:
+        """Throw away what is queued."""
+
+
+class _Playing:
+    def __init__(self, audio: Audio, pcm: bytes, not_before: float, finished: Callable[[], None]) -> None:
+        self.audio = audio
+        self.finished = finished
+        self._not_before = not_before
+        self._begun = False
+        self._rest = memoryview(pcm + bytes(-len(pcm) % FRAME_BYTES))
+
+    def feed(self, now: float) -> bool:
+        """Fill the buffer up; returns whether the last frame has been sent."""
+        if now < self._not_before:
+            return False
+        info = self.audio.info()
+        if not info.tx_ready or (not self._begun and info.tx_buffered):
+            return False
+        self._begun = True
+        if not self._rest:
+            return info.tx_buffered == 0
+        room = AHEAD_BYTES - info.tx_buffered
+        if room > 0:
+            self._rest = self._rest[self.audio.write(self._rest[:room]) :]
+        return False
+
+
+class _Listening:
+    def __init__(self, audio: Audio, until: float, machine: Callable[[], None]) -> None:
+        self.audio = audio
+        self.until = until
+        self.machine = machine
+        self._detector = MachineDetector()
+
+    def hear(self) -> Verdict | None:
+        return self._detector.feed(self.audio.read(_READ_BYTES))
+
+
+class MediaLoop:
+    """Plays to and listens on the calls of one worker, named by call id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._playing: dict[int, _Playing] = {}
+        self._listening: dict[int, _Listening] = {}
+        self._flushed_until: dict[int, float] = {}
+        self._wanted = asyncio.Event()
+
+    def play(self, call_id: int, audio: Audio, pcm: bytes, finished: Callable[[], None]) -> None:
+        """Play ``pcm`` from now on instead of what plays; ``finished()`` when its last frame has been sent."""
+        self.stop(call_id)
+        playing = _Playing(audio, pcm, self._flushed_until.get(call_id, 0.0), finished)
+        self._playing[call_id] = playing
+        self._feed(call_id, playing)  # the first audio leaves at once, not at the next round
+        self._wanted.set()
+
+    def stop(self, call_id: int) -> None:
+        """Stop what plays, at most one 20 ms frame later."""
+        playing = self._playing.pop(call_id, None)
+        if playing is None:
+            return
+        with contextlib.suppress(AudioNotActive, AudioRestarted):  # then nothing is queued any more
+            playing.audio.flush_tx()
+            self._flushed_until[call_id] = self._clock.monotonic() + FLUSH_SECONDS
+
+    def listen(self, call_id: int, audio: Audio, machine: Callable[[], None]) -> None:
+        """Listen to the greeting; ``machine()`` if it is one of an answering machine."""
+        until = self._clock.monotonic() + LISTEN_SECONDS
+        self._listening[call_id] = _Listening(audio, until, machine)
+        self._wanted.set()
+
+    def forget(self, call_id: int) -> None:
+        """The call has ended."""
+        self._playing.pop(call_id, None)
+        self._listening.pop(call_id, None)
+        self._flushed_until.pop(call_id, None)
+
+    async def run(self) -> None:
+        """Serve all calls, for ever."""
+        while True:
+            await self._wanted.wait()
+            while self._playing or self._listening:
+                for call_id, playing in list(self._playing.items()):
+                    self._feed(call_id, playing)
+                for call_id, listening in list(self._listening.items()):
+                    self._hear(call_id, listening)
+                await self._clock.sleep(ROUND_SECONDS)
+            self._wanted.clear()
+
+    def _feed(self, call_id: int, playing: _Playing) -> None:
+        try:
+            done = playing.feed(self._clock.monotonic())
+        except (AudioNotActive, AudioRestarted):
+            return  # media is being renegotiated, or the call is about to end; both are told elsewhere
+        if done and self._playing.get(call_id) is playing:
+            del self._playing[call_id]
+            playing.finished()
+
+    def _hear(self, call_id: int, listening: _Listening) -> None:
+        verdict: Verdict | None = None
+        with contextlib.suppress(AudioNotActive, AudioRestarted):  # no audio (yet): the time limit ends it
+            verdict = listening.hear()
+        if verdict is None and self._clock.monotonic() < listening.until:
+            return
+        self._listening.pop(call_id, None)
+        _log.debug("greeting heard", call_id=call_id, verdict=verdict)
+        if verdict is Verdict.MACHINE:
+            listening.machine()

@@ -1,0 +1,224 @@
+"""One call inside a worker: turns what the native stack and the wire say into the port's events, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+from baresip import Event, StackEvent
+from baresip.errors import AudioNotActive, BaresipError, StaleHandleError
+
+from ringback.telephony.sip.ending import CloseText, ended_answered, ended_unanswered
+from ringback.telephony.sip.messages import Happened, What
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringback.telephony.port import Ended
+    from ringback.telephony.sip.media import Audio, MediaLoop
+    from ringback.telephony.sip.wire import Seen
+
+#: A CANCEL may only follow a provisional response (RFC 3261 section 9.1). Without one the native stack would just
+#: forget the call, and a phone that rings a moment later would be answered by nobody: so give the response time.
+RESPONSE_GRACE_SECONDS: Final = 0.8
+#: How long the far side may take to confirm our CANCEL or BYE before the call is reported as ended.
+CONFIRM_SECONDS: Final = 0.5
+#: The trace of a BYE runs on another thread than its event: wait this long for its Reason.
+TRACE_LAG_SECONDS: Final = 0.1
+
+_KEYS: Final = frozenset("0123456789ABCD*#")
+
+_log = structlog.get_logger(__name__)
+
+
+class NativeCall(Protocol):
+    """What is used of the binding's call object."""
+
+    @property
+    def audio(self) -> Audio:
+        """The call's audio."""
+
+    async def hangup(self) -> None:
+        """CANCEL or BYE. Raises StaleHandleError when the call is gone."""
+
+
+class OutgoingCall:
+    """A call from its INVITE to its end. ``tell`` sends events to the engine; ``ended`` is called last."""
+
+    def __init__(
+        self,
+        call_id: int,
+        media: MediaLoop,
+        tell: Callable[[Happened], None],
+        ended: Callable[[], None],
+        *,
+        detect_machine: bool,
+    ) -> None:
+        self.call_id = call_id
+        self._media = media
+        self._tell = tell
+        self._on_ended = ended
+        self._detect_machine = detect_machine
+        self._native: NativeCall | None = None
+        self._placed = asyncio.Event()  # the dial command came back
+        self._responded = asyncio.Event()  # the far side said anything at all
+        self._news = asyncio.Event()  # something was seen on the wire
+        self._told: set[What] = set()
+        self._answered = False
+        self._closed = False
+        self._leaving: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None
+        self._invite_final: int | None = None
+        self._bye_received = False
+        self._bye_confirmed = False
+        self._bye_cause: int | None = None
+
+    # --- commands ---
+
+    def placed(self, native: NativeCall) -> None:
+        """The native stack took the call."""
+        self._native = native
+        self._placed.set()
+        if self._answered:
+            self._start_media(native)
+
+    def refused(self) -> None:
+        """The native stack did not take the call: nothing is told of it."""
+        for task in (self._leaving, self._finishing):
+            if task is not None:
+                task.cancel()
+
+    def play(self, number: int, pcm: bytes) -> None:
+        """Play a prompt; told as PROMPT_FINISHED with ``number``. Nothing on a call that is not up."""
+        if self._native is None or not self._answered or self._closed:
+            return
+        self._media.play(
+            self.call_id,
+            self._native.audio,
+            pcm,
+            lambda: self._tell(Happened(self.call_id, What.PROMPT_FINISHED, number=number)),
+        )
+
+    def stop_playing(self) -> None:
+        """Stop what plays."""
+        self._media.stop(self.call_id)
+
+    def hang_up(self) -> None:
+        """End the call from our side. Repeating it changes nothing."""
+        if self._leaving is None and not self._closed:
+            self._leaving = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        await self._placed.wait()
+        if not self._responded.is_set():
+            await _wait_at_most(self._responded, RESPONSE_GRACE_SECONDS)
+        assert self._native is not None
+        try:
+            await self._native.hangup()
+        except StaleHandleError:
+            pass  # it ended by itself in the meantime
+        except BaresipError as error:
+            # The command may still run; if the native stack is stuck for good, the engine's ping finds out.
+            _log.warning("hang-up not confirmed by the SIP stack", call_id=self.call_id, error=str(error))
+
+    # --- what the far side does ---
+
+    def on_native(self, event: StackEvent) -> None:
+        """Take an event of the native stack that concerns this call."""
+        match event.event:
+            case Event.CALL_RINGING:
+                self._responded.set()
+                self._tell_once(What.RINGING)
+            case Event.CALL_PROGRESS:
+                self._responded.set()
+                self._tell_once(What.EARLY_MEDIA)
+            case Event.CALL_ESTABLISHED:
+                self._responded.set()
+                self._on_answer()
+            case Event.CALL_DTMF_START if event.text in _KEYS:
+                self._tell(Happened(self.call_id, What.KEY_PRESSED, key=event.text))
+            case Event.CALL_CLOSED:
+                self._on_close(CloseText.parse(event.text or ""))
+
+    def on_wire(self, seen: Seen) -> None:
+        """Take a message seen on the wire."""
+        if seen.method == "INVITE":
+            self._responded.set()
+            if seen.code == 100 and not self._told and not self._closed:
+                self._tell_once(What.TRYING)
+            # A challenge is not the end: it is answered with another INVITE.
+            if seen.code >= 200 and seen.code not in {401, 407}:
+                self._invite_final = seen.code
+        elif seen.code == 0:
+            self._bye_received, self._bye_cause = True, seen.q850_cause
+        else:
+            self._bye_confirmed = True
+        self._news.set()
+
+    def _tell_once(self, what: What) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._tell(Happened(self.call_id, what))
+
+    def _on_answer(self) -> None:
+        self._answered = True
+        self._tell_once(What.ANSWERED)
+        if self._native is not None:  # else the dial command has not come back yet; see placed()
+            self._start_media(self._native)
+
+    def _start_media(self, native: NativeCall) -> None:
+        if self._closed:
+            return
+        try:
+            native.audio.info()
+        except AudioNotActive:
+            _log.warning("answered without media; hanging up", call_id=self.call_id)
+            self.hang_up()
+            return
+        if self._detect_machine:
+            self._media.listen(self.call_id, native.audio, lambda: self._tell_once(What.MACHINE_DETECTED))
+
+    # --- the end ---
+
+    def _on_close(self, close: CloseText) -> None:
+        if not self._closed:
+            self._closed = True
+            self._media.forget(self.call_id)
+            self._finishing = asyncio.get_running_loop().create_task(self._finish(close))
+
+    async def _finish(self, close: CloseText) -> None:
+        await self._placed.wait()
+        if close.ours and self._answered:
+            await self._wait_for_wire(lambda: self._bye_confirmed or self._bye_received, CONFIRM_SECONDS)
+        elif close.ours and self._responded.is_set():
+            await self._wait_for_wire(self._cancel_confirmed, CONFIRM_SECONDS)
+        elif self._answered:
+            await self._wait_for_wire(lambda: self._bye_received, TRACE_LAG_SECONDS)
+        if self._answered:
+            self._end(ended_answered(close, self._bye_received, self._bye_cause))
+        else:
+            self._end(ended_unanswered(close, self._invite_final))
+
+    def _cancel_confirmed(self) -> bool:
+        """487 and the like end it; a 2xx that crossed the CANCEL is over when our BYE is confirmed."""
+        final = self._invite_final
+        return final is not None and (final >= 300 or self._bye_confirmed)
+
+    async def _wait_for_wire(self, seen: Callable[[], bool], seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not seen():
+                    self._news.clear()
+                    await self._news.wait()
+
+    def _end(self, ended: Ended) -> None:
+        self._tell(Happened(self.call_id, What.ENDED, ended=ended))
+        self._on_ended()
+
+
+async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

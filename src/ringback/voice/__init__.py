@@ -1,0 +1,1 @@
+"""What happens on an answered call: templates, prompts, keys, intents."""

@@ -1,0 +1,53 @@
+"""The audio of a template's prompts on one call: texts filled in and spoken, files as they were loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ringback.model.template import Say, substituted
+from ringback.telephony.port import Prompt
+from ringback.voice.speech import Speech, speech_available, speech_program
+from ringback.voice.tones import pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringback.model.template import Play
+
+__all__ = ["MAX_VALUE_CHARACTERS", "PromptMaker", "Speech", "render", "speech_available", "speech_program"]
+
+#: A longer value of a text variable is cut, not refused (the vendor's rule).
+MAX_VALUE_CHARACTERS = 30
+
+log = structlog.get_logger(__name__)
+
+
+def render(text: str, texts: Mapping[str, str]) -> str:
+    """The text with ``${text1}`` to ``${text10}`` replaced by ``texts["text1"]`` and so on.
+
+    A value is cut to 30 characters; one that is missing is empty, for whoever made the task has checked that.
+    """
+    return substituted(text, {name: value[:MAX_VALUE_CHARACTERS] for name, value in texts.items()})
+
+
+class PromptMaker:
+    """Makes the prompts of one template. ``audio`` holds the files that it plays, as loaded; ``speech`` is shared."""
+
+    def __init__(self, speech: Speech, audio: Mapping[str, bytes] | None = None) -> None:
+        self._speech = speech
+        self._files = {
+            file: Prompt(f"file:{hashlib.sha256(pcm).hexdigest()}", pcm) for file, pcm in (audio or {}).items()
+        }
+
+    async def prompt(self, step: Say | Play, language: str, texts: Mapping[str, str]) -> Prompt:
+        """The audio of a step; empty when nothing is to be heard. Never fails."""
+        if isinstance(step, Say):
+            return await self._speech.say(render(step.text, texts), language)
+        prompt = self._files.get(step.file)
+        if prompt is None:
+            log.warning("file_missing", file=step.file, instead="notes")
+            return Prompt(f"notes:{step.file}", pattern(step.file))
+        return prompt

@@ -1,0 +1,311 @@
+"""Speech by espeak-ng, played here by small programs of that name on a temporary PATH."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from ringback.clock import RealClock, VirtualClock
+from ringback.model.template import Play, Say
+from ringback.telephony.port import Prompt
+from ringback.voice.prompts import PromptMaker, render
+from ringback.voice.speech import MAX_WAV_BYTES, Speech, speech_available, speech_program
+from ringback.voice.tones import pattern
+
+# Says a text as one sample a character at 8,000 samples/s, and keeps a diary of its runs.
+SPEAKS = """
+import json, os, struct, sys
+text = sys.stdin.buffer.read()
+with open(os.path.join(os.path.dirname(__file__), "diary"), "a") as diary:
+    diary.write(json.dumps({"args": sys.argv[1:], "text": text.decode()}) + "\\n")
+header = b"RIFF" + struct.pack("<I", 0x7ffff024) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+sys.stdout.buffer.write(header + b"data" + struct.pack("<I", 0x7ffff000) + b"\\x01\\x00" * len(text))
+"""
+
+
+class Voice:
+    """A fake espeak-ng in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, script: str) -> None:
+        self.shell(f'exec {sys.executable} -S -E {self.folder / "script.py"} "$@"')
+        (self.folder / "script.py").write_text(script)
+
+    def shell(self, lines: str) -> None:
+        program = self.folder / "espeak-ng"
+        program.write_text(f"#!/bin/sh\n{lines}\n")
+        program.chmod(0o755)
+
+    def diary(self) -> list[dict]:
+        diary = self.folder / "diary"
+        return [json.loads(line) for line in diary.read_text().splitlines()] if diary.exists() else []
+
+
+@pytest.fixture
+def voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Voice:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return Voice(tmp_path)
+
+
+def say(*texts: str, language: str = "en", **options: object) -> list[Prompt]:
+    """Say the texts one after the other."""
+
+    async def main() -> list[Prompt]:
+        speech = Speech(RealClock(), speech_program(), **options)  # type: ignore[arg-type]  # test data
+        return [await speech.say(text, language) for text in texts]
+
+    return asyncio.run(main())
+
+
+def is_notes(prompt: Prompt, text: str) -> bool:
+    return prompt.key.startswith("notes:") and prompt.pcm == pattern(text)
+
+
+def test_the_program_is_found_on_the_path(voice, monkeypatch):
+    voice.install(SPEAKS)
+    assert speech_program() == str(voice.folder / "espeak-ng")
+    assert speech_available()
+    monkeypatch.setenv("PATH", str(voice.folder / "nothing-here"))
+    assert speech_program() is None
+    assert not speech_available()
+
+
+def test_a_text_is_spoken(voice):
+    voice.install(SPEAKS)
+    (prompt,) = say("Hello  Grüße\n", language="pt-BR")
+    assert prompt.pcm == b"\x01\x00" * len("Hello Grüße".encode())
+    assert prompt.key.startswith("say:")
+    assert voice.diary() == [{"args": ["--stdout", "--stdin", "-b", "1", "-v", "pt-br"], "text": "Hello Grüße"}]
+
+
+@pytest.mark.parametrize("text", ["--version", "-w /tmp/x", "$(touch x)", "`id`; id", "'\"", "-"])
+def test_no_text_is_an_option_or_a_command(voice, text):
+    voice.install(SPEAKS)
+    say(text)
+    assert [(len(run["args"]), run["text"]) for run in voice.diary()] == [(6, text)]
+
+
+def test_what_the_program_takes_for_codes_is_taken_out(voice):
+    voice.install(SPEAKS)
+    say("a[[h@l'oU]]b\x01 50P\0c")
+    assert voice.diary()[0]["text"] == "a[ [h@l'oU]]b  50P c"
+
+
+def test_an_equal_text_is_made_once(voice):
+    voice.install(SPEAKS)
+    first, second, other, german = say("one", "one", "two") + say("one", language="de")
+    assert first is second
+    assert len({first.key, other.key, german.key}) == 3
+    assert len(voice.diary()) == 3
+
+
+def test_calls_that_want_the_same_text_at_once_share_one_run(voice):
+    voice.install(SPEAKS)
+
+    async def main() -> list[Prompt | BaseException]:
+        speech = Speech(RealClock(), speech_program())
+        waiting = [asyncio.create_task(speech.say("same", "en")) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()  # the call that asked first has ended: the others still get it
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    cancelled, *prompts = asyncio.run(main())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert {prompt.pcm for prompt in prompts} == {b"\x01\x00" * 4}
+    assert len(voice.diary()) == 1
+
+
+def test_no_more_than_two_programs_run_at_once(voice):
+    # Each run leaves a mark while it lasts, and notes how many there are. Two have to meet before either goes on.
+    voice.install(
+        """
+import os, sys, time
+here = os.path.dirname(__file__)
+mark = os.path.join(here, "run-%d" % os.getpid())
+open(mark, "w").close()
+most = 0
+for _ in range(40):
+    most = max(most, sum(name.startswith("run-") for name in os.listdir(here)))
+    time.sleep(0.005)
+with open(os.path.join(here, "most"), "a") as file:
+    file.write("%d\\n" % most)
+os.unlink(mark)
+sys.exit(1)
+"""
+    )
+
+    async def main() -> None:
+        speech = Speech(RealClock(), speech_program())
+        await asyncio.gather(*(speech.say(f"text {number}", "en") for number in range(4)))
+
+    asyncio.run(main())
+    counts = [int(line) for line in (voice.folder / "most").read_text().split()]
+    assert len(counts) == 4
+    assert max(counts) == 2
+
+
+def test_the_cache_is_bounded_and_keeps_what_is_used(voice):
+    voice.install(SPEAKS)
+    a, b, c = "a" * 100, "b" * 100, "c" * 100  # 200 bytes of audio each
+    say(a, b, a, c, a, b, cache_bytes=400)
+    assert [run["text"][0] for run in voice.diary()] == ["a", "b", "c", "b"]
+
+
+def test_audio_larger_than_the_cache_is_played_all_the_same(voice):
+    voice.install(SPEAKS)
+    first, second = say("a" * 100, "a" * 100, cache_bytes=10)
+    assert first.pcm == second.pcm == b"\x01\x00" * 100
+
+
+FAILURES = {
+    "a code": ("cat >/dev/null; echo 'no such voice' >&2; exit 3", "ended with 3: no such voice"),
+    "a signal": ("kill -SEGV $$", "ended with -11"),
+    "garbage": ("cat >/dev/null; echo 'this is not audio'", "is not a PCM WAV file"),
+    "nothing": ("cat >/dev/null", "is not a PCM WAV file"),
+    "a header alone": ("printf 'RIFF\\044\\000\\000\\000WAVEfmt '", "is not a PCM WAV file"),
+    "no end of audio": ("cat /dev/zero", f"made more than {MAX_WAV_BYTES} bytes"),
+    "no end of complaints": ("head -c 1000000 /dev/zero >&2; exit 1", "ended with 1"),
+    "ends without reading": ("exec 0<&-; exit 1", "ended with 1"),
+}
+
+
+@pytest.mark.parametrize(("lines", "reason"), FAILURES.values(), ids=FAILURES.keys())
+def test_a_failure_becomes_notes_with_a_logged_reason(voice, lines, reason):
+    voice.shell(lines)
+    with capture_logs() as logs:
+        (prompt,) = say("Hello you")
+    assert is_notes(prompt, "Hello you")
+    (entry,) = logs
+    assert (entry["event"], entry["log_level"]) == ("speech_failed", "warning")
+    assert reason in entry["reason"]
+    assert "Hello" not in str(entry)  # what is said to a callee is nobody else's business
+
+
+def test_a_failure_is_not_remembered(voice):
+    voice.shell("exit 1")
+
+    async def main() -> tuple[Prompt, Prompt]:
+        speech = Speech(RealClock(), speech_program())
+        failed = await speech.say("Hello", "en")
+        voice.install(SPEAKS)
+        return failed, await speech.say("Hello", "en")
+
+    failed, spoken = asyncio.run(main())
+    assert is_notes(failed, "Hello")
+    assert spoken.pcm == b"\x01\x00" * 5
+
+
+def test_a_program_that_cannot_be_started(voice):
+    voice.shell("exit 0")
+    program = speech_program()
+    (voice.folder / "espeak-ng").unlink()
+
+    async def main() -> Prompt:
+        return await Speech(RealClock(), program).say("Hello", "en")
+
+    with capture_logs() as logs:
+        assert is_notes(asyncio.run(main()), "Hello")
+    assert "No such file" in logs[0]["reason"]
+
+
+def test_a_hanging_program_is_ended_with_its_children_and_left_alone_for_a_while(voice):
+    # The shell stays and waits for a child that holds the pipes open.
+    voice.shell(f'echo $$ >>"{voice.folder}/pids"; sleep 60 & echo $! >>"{voice.folder}/pids"; wait')
+    with capture_logs() as logs:
+        first, second = say("Hello", "again", time_limit=0.5)
+    assert is_notes(first, "Hello")
+    assert is_notes(second, "again")
+    assert [entry["reason"] for entry in logs] == ["did not finish in 0.5 s; not tried for 30 s"]
+    pids = [int(line) for line in (voice.folder / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert not any(_runs(pid) for pid in pids)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_shutdown_ends_a_running_program(voice):
+    os.mkfifo(voice.folder / "started")
+    voice.shell(f'echo $$ >"{voice.folder}/started"; sleep 60')
+
+    async def main() -> int:
+        speech = Speech(RealClock(), speech_program(), time_limit=60)
+        talking = asyncio.create_task(speech.say("Hello", "en"))
+        pid = int(await asyncio.to_thread((voice.folder / "started").read_text))
+        talking.cancel()
+        return pid
+
+    assert not _runs(asyncio.run(main()))
+
+
+def test_virtual_time_stands_still_while_the_program_runs(voice):
+    voice.install(SPEAKS)
+    clock = VirtualClock()
+
+    async def main() -> tuple[Prompt, float]:
+        prompt = await Speech(clock, speech_program()).say("Hello", "en")
+        return prompt, clock.monotonic()
+
+    prompt, took = clock.run(main())
+    assert prompt.pcm == b"\x01\x00" * 5
+    assert took < 0.001
+
+
+def test_without_the_program_there_are_notes_and_one_warning():
+    async def main() -> list[Prompt]:
+        speech = Speech(RealClock(), None)
+        return [await speech.say(text, "en") for text in ("Hello you", "Hello you", "", " \n")]
+
+    with capture_logs() as logs:
+        first, second, *silent = asyncio.run(main())
+    assert is_notes(first, "Hello you")
+    assert first == second
+    assert [prompt.pcm for prompt in silent] == [b"", b""]
+    assert [entry["event"] for entry in logs] == ["speech_missing"]
+
+
+# --- prompts ---
+
+
+@pytest.mark.parametrize(
+    ("text", "texts", "rendered"),
+    [
+        ("Hello ${text1}, ${text10}!", {"text1": "Ann", "text10": "ten"}, "Hello Ann, ten!"),
+        ("${text1}", {"text1": "x" * 31}, "x" * 30),
+        ("[${text2}]", {"text1": "Ann"}, "[]"),
+        ("${text1}", {"text1": "${text2}", "text2": "no"}, "${text2}"),
+        ("Costs $5", {}, "Costs $5"),
+    ],
+)
+def test_render(text, texts, rendered):
+    assert render(text, texts) == rendered
+
+
+def test_prompts_of_a_template(voice):
+    voice.install(SPEAKS)
+    audio = {"a.wav": b"\x02\x00" * 3, "same.wav": b"\x02\x00" * 3, "b.wav": b"\x03\x00"}
+
+    async def main() -> list[Prompt]:
+        prompts = PromptMaker(Speech(RealClock(), speech_program()), audio)
+        steps = [Say("Hi ${text1}"), Play("a.wav"), Play("same.wav"), Play("b.wav"), Play("gone.wav")]
+        return [await prompts.prompt(step, "en", {"text1": "Ann"}) for step in steps]
+
+    with capture_logs() as logs:
+        said, a, same, b, gone = asyncio.run(main())
+    assert said.pcm == b"\x01\x00" * len("Hi Ann")
+    assert (a.pcm, b.pcm) == (audio["a.wav"], audio["b.wav"])
+    assert a.key == same.key != b.key  # equal key, equal audio
+    assert gone.pcm
+    assert [entry["event"] for entry in logs] == ["file_missing"]

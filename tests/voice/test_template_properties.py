@@ -1,0 +1,172 @@
+"""Any valid template: its ways through YAML and JSON, and that every conversation ends, whatever happens."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
+from ringback.telephony.port import Answered, CallEvent, Ended, HungUpBy, KeyPressed, MachineDetected, PromptFinished
+from ringback.voice.load import LoadedTemplate, TemplateError, load_template_text
+from ringback.voice.talk import END_WAIT_SECONDS
+
+FILE = "2s.wav"
+NODES = ["n0", "n1", "n2", "n3"]
+KEYS = "12#"
+MAX_SECONDS = 40.0
+
+texts = st.sampled_from(["Hello", "${text1}", "a b ${text10}\n c", "yes", "1", "${text2}${text1}"])
+prompts = st.one_of(texts.map(Say), st.just(Play(FILE)))
+targets = st.sampled_from(NODES)
+gathers = st.builds(
+    Gather,
+    prompt=st.one_of(st.none(), prompts),
+    keys=st.sampled_from([KEYS, "0123456789*#"]),
+    max_keys=st.just(2),
+    timeout=st.sampled_from([1.0, 2.5, 60.0]),
+    cases=st.dictionaries(st.text(KEYS, min_size=1, max_size=2), targets, max_size=3),
+    default=st.one_of(st.none(), targets),
+)
+steps = st.one_of(prompts, gathers, gathers, st.sampled_from(["101", "x_-9"]).map(Tag), st.just(Hangup()))
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> Template:
+    """A template whose nodes can all be reached: the others are left out."""
+    nodes: dict[str, list[Step]] = {node: draw(st.lists(steps, min_size=1, max_size=4)) for node in NODES}
+    reached, waiting = {"n0"}, ["n0"]
+    while waiting:
+        for step in nodes[waiting.pop()]:
+            for _, target in step.targets() if isinstance(step, Gather) else ():
+                if target not in reached:
+                    reached.add(target)
+                    waiting.append(target)
+    return Template(
+        name=draw(st.sampled_from(["t", "Grüße 1"])),
+        language=draw(st.sampled_from(["en", "pt-br"])),
+        on_voicemail=draw(st.sampled_from(OnVoicemail)),
+        initial_node="n0",
+        nodes={node: nodes[node] for node in NODES if node in reached},
+    )
+
+
+events: st.SearchStrategy[CallEvent] = st.one_of(
+    st.sampled_from("123*#A").map(KeyPressed),
+    st.sampled_from("12").map(KeyPressed),
+    st.just(PromptFinished()),
+    st.just(MachineDetected()),
+    st.just(Answered()),
+    st.sampled_from([Ended(hung_up_by=HungUpBy.CALLEE), Ended(engine_failed=True, reason="gone")]),
+)
+scripts = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0, 39.9]), events), max_size=12)
+
+
+@settings(deadline=None)
+@given(templates())
+def test_json_there_and_back(template):
+    assert msgspec.json.decode(msgspec.json.encode(template), type=Template) == template
+
+
+@settings(deadline=None)
+@given(templates())
+def test_yaml_there_and_back(folder, template):
+    """What an author writes for a template is read as that template."""
+    assert load_template_text(written(template), "t.yaml", folder).template == template
+
+
+@settings(deadline=None, max_examples=200)
+@given(templates(), st.integers(0, 2_000), st.integers(0, 30), st.text(max_size=3))
+def test_a_damaged_file_is_refused_with_reasons_or_is_a_template(folder, template, at, cut, put):
+    source = written(template)
+    at %= len(source)
+    result = _attempt(source[:at] + put + source[at + cut :], folder)
+    if isinstance(result, TemplateError):
+        assert result.problems
+    else:
+        assert list(result.audio) == list(result.template.files())
+
+
+def _attempt(source: str, folder: Path) -> LoadedTemplate | TemplateError:
+    try:
+        return load_template_text(source, "t.yaml", folder)
+    except TemplateError as error:
+        return error
+
+
+@settings(deadline=None, max_examples=200)
+@given(templates(), scripts, st.booleans(), st.booleans())
+def test_every_conversation_ends(converse, template, script, finishes_prompts, reports_end):
+    result, leg, took = converse(
+        template,
+        script,
+        texts={"text1": "Ann", "text10": "x" * 100},
+        max_seconds=MAX_SECONDS,
+        finishes_prompts=finishes_prompts,
+        reports_end=reports_end,
+    )
+    assert took <= MAX_SECONDS + END_WAIT_SECONDS + 0.001
+    assert result.reason
+    assert result.intent is None or result.intent in template.intents()
+    pressed = "".join(event.key for _, event in sorted(script, key=lambda entry: entry[0])
+                      if isinstance(event, KeyPressed))  # fmt: skip
+    assert pressed.startswith(result.keys)  # in order, none twice; later ones fell after the end
+    hang_ups = [what for _, what in leg.done].count("hang up")
+    assert hang_ups <= 1
+    # Either it was hung up here, or the call ended by itself; never neither.
+    assert hang_ups == 1 or any(isinstance(event, Ended) for _, event in script)
+    if result.machine and template.on_voicemail is OnVoicemail.HANG_UP and hang_ups:
+        assert leg.done[-1][1] == "hang up"
+        assert not any(what.startswith("play") for at, what in leg.done if at > leg.done[-1][0])
+
+
+def written(template: Template) -> str:
+    """The template as an author would write it."""
+    document = {
+        "name": template.name,
+        "language": template.language,
+        "on_voicemail": str(template.on_voicemail),
+        "initial_node": template.initial_node,
+        "nodes": {node: {"steps": [_step(step) for step in steps]} for node, steps in template.nodes.items()},
+    }
+    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+
+
+def _step(step: Step) -> Any:
+    match step:
+        case Say(text):
+            return {"say": text}
+        case Play(file):
+            return {"play": file}
+        case Tag(intent):
+            return {"tag": intent}
+        case Hangup():
+            return "hangup"
+        case Gather():
+            fields = {
+                "keys": step.keys,
+                "max_keys": step.max_keys,
+                "timeout": step.timeout,
+                "cases": step.cases,
+                "default": step.default,
+            }
+            return {"gather": (_step(step.prompt) if step.prompt else {}) | {
+                name: value for name, value in fields.items() if value is not None}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the file lies that the templates play."""
+    path = tmp_path_factory.mktemp("audio")
+    with wave.open(str(path / FILE), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8_000)
+        writer.writeframes(bytes(32_000))
+    return path
