@@ -123,33 +123,27 @@ def test_calls_that_want_the_same_text_at_once_share_one_run(voice):
     assert len(voice.diary()) == 1
 
 
-def test_no_more_than_two_programs_run_at_once(voice):
-    # Each run leaves a mark while it lasts, and notes how many there are. Two have to meet before either goes on.
-    voice.install(
-        """
-import os, sys, time
-here = os.path.dirname(__file__)
-mark = os.path.join(here, "run-%d" % os.getpid())
-open(mark, "w").close()
-most = 0
-for _ in range(40):
-    most = max(most, sum(name.startswith("run-") for name in os.listdir(here)))
-    time.sleep(0.005)
-with open(os.path.join(here, "most"), "a") as file:
-    file.write("%d\\n" % most)
-os.unlink(mark)
-sys.exit(1)
-"""
-    )
+def test_no_more_than_two_programs_run_at_once():
+    clock = VirtualClock()
 
-    async def main() -> None:
-        speech = Speech(RealClock(), speech_program())
-        await asyncio.gather(*(speech.say(f"text {number}", "en") for number in range(4)))
+    class Counting(Speech):
+        """Runs take a second and count themselves."""
 
-    asyncio.run(main())
-    counts = [int(line) for line in (voice.folder / "most").read_text().split()]
-    assert len(counts) == 4
-    assert max(counts) == 2
+        running = most = 0
+
+        async def _run(self, program: str, text: str, language: str) -> bytes:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await clock.sleep(1)
+            self.running -= 1
+            return b"\x01\x00"
+
+    async def main() -> tuple[int, float]:
+        speech = Counting(clock, "espeak-ng")
+        await asyncio.gather(*(speech.say(f"text {number}", "en") for number in range(6)))
+        return speech.most, clock.monotonic()
+
+    assert clock.run(main()) == (2, pytest.approx(3))
 
 
 def test_the_cache_is_bounded_and_keeps_what_is_used(voice):

@@ -13,15 +13,9 @@ from ringback.farend.main import FarEndError, serve
 
 def main() -> int:
     """Run until stopped; the exit status is 1 when the carrier cannot run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ringback.farend", description="The SIP carrier in the box."
-    )
-    parser.add_argument(
-        "--listen", metavar="HOST:PORT", default="127.0.0.1:5060", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--log", metavar="FILE", type=Path, help="append a JSON line for everything that happens"
-    )
+    parser = argparse.ArgumentParser(prog="python -m ringback.farend", description="The SIP carrier in the box.")
+    parser.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:5060", help="default: %(default)s")
+    parser.add_argument("--log", metavar="FILE", type=Path, help="append a JSON line for everything that happens")
     parser.add_argument("--user", help="ask callers for this user")
     parser.add_argument("--password", default="", help="and this password")
     given = parser.parse_args()

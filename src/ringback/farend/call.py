@@ -50,9 +50,7 @@ class Switch:
 class Call:
     """A call that was counted. ``host`` and ``port`` are our address as the caller sees it."""
 
-    def __init__(
-        self, switch: Switch, invite: ServerTransaction, behaviour: Behaviour, host: str, port: int
-    ) -> None:
+    def __init__(self, switch: Switch, invite: ServerTransaction, behaviour: Behaviour, host: str, port: int) -> None:
         self._switch = switch
         self._invite = invite
         self._behaviour = behaviour
@@ -245,9 +243,7 @@ class Call:
 
     def _respond(self, code: int, *, sdp: str = "", contact: str | None = None) -> None:
         contact = contact or self._contact()
-        self._invite.respond(
-            build_response(self._invite.request, code, tag=self.tag, contact=contact, sdp=sdp)
-        )
+        self._invite.respond(build_response(self._invite.request, code, tag=self.tag, contact=contact, sdp=sdp))
 
     def _refuse(self, code: int) -> None:
         self._respond(code, contact=REDIRECT_CONTACT if code == 302 else None)

@@ -155,9 +155,7 @@ class RtpStream:
     def _send_next(self, to: tuple[str, int]) -> None:
         first = int(self._position == 0)
         if not self._playing:
-            self._sender.send_frame(
-                sounds.silence(self._offer.payload_type), self._sender.current_timestamp, addr=to
-            )
+            self._sender.send_frame(sounds.silence(self._offer.payload_type), self._sender.current_timestamp, addr=to)
         elif self._event_type is None:
             frame = self._playing[self._position]
             self._sender.send_frame(frame, self._sender.current_timestamp, marker=first, addr=to)

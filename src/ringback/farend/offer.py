@@ -52,9 +52,7 @@ def read_offer(request: SipRequest, host: str) -> Offer:
     payload_type = next((c.payload_type for c in audio.codecs if c.payload_type in {PCMU, PCMA}), None)
     if payload_type is None:
         raise UnacceptableOffer("no G.711")
-    return Offer(
-        sdp=sdp, payload_type=payload_type, event_type=_event_type(audio), remote=_remote(sdp, audio, host)
-    )
+    return Offer(sdp=sdp, payload_type=payload_type, event_type=_event_type(audio), remote=_remote(sdp, audio, host))
 
 
 def answer(offer: Offer, host: str, port: int, session_id: int) -> str:

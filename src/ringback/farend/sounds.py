@@ -67,9 +67,7 @@ def is_loud(payload_type: int, payload: bytes) -> bool:
 @cache
 def _loud_codes(payload_type: int) -> bytes:
     codec = get_codec(payload_type)
-    samples = (
-        (code, int.from_bytes(codec.decode(bytes([code])), "little", signed=True)) for code in range(256)
-    )
+    samples = ((code, int.from_bytes(codec.decode(bytes([code])), "little", signed=True)) for code in range(256))
     return bytes(code for code, sample in samples if abs(sample) >= LOUD)
 
 

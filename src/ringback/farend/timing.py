@@ -11,9 +11,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Durations in seconds. The defaults are what the test numbers promise."""
 
     ring: float = sandbox_numbers.RING_SECONDS
-    longest_listen: float = (
-        sandbox_numbers.LONGEST_LISTEN_SECONDS
-    )  # from the answer until the callee hangs up
+    longest_listen: float = sandbox_numbers.LONGEST_LISTEN_SECONDS  # from the answer until the callee hangs up
     hangs_up_after: float = sandbox_numbers.HANGS_UP_AFTER_SECONDS
     voicemail_greeting: float = sandbox_numbers.VOICEMAIL_GREETING_SECONDS
     early_media: float = sandbox_numbers.EARLY_MEDIA_SECONDS

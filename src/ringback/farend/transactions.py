@@ -43,9 +43,7 @@ class ServerTransaction:
     every other request.
     """
 
-    def __init__(
-        self, layer: TransactionLayer, request: SipRequest, key: TransactionKey, source: Address
-    ) -> None:
+    def __init__(self, layer: TransactionLayer, request: SipRequest, key: TransactionKey, source: Address) -> None:
         self.request = request
         self.source = source
         self.status = 0
@@ -96,7 +94,9 @@ class ServerTransaction:
             if self._acknowledged.done():
                 return
             self._layer.send(self._last, self._reply_to)
-        self._acknowledged.set_result(False)
+        await asyncio.wait({self._acknowledged}, timeout=self._layer.last_wait)
+        if not self._acknowledged.done():
+            self._acknowledged.set_result(False)
 
 
 class TransactionLayer(asyncio.DatagramProtocol):
@@ -117,9 +117,7 @@ class TransactionLayer(asyncio.DatagramProtocol):
 
     async def open(self, host: str, port: int) -> Address:
         """Bind the socket (port 0: any free one) and say where it is. Raises OSError."""
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self, local_addr=(host, port)
-        )
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=(host, port))
         self._transport = transport
         name = transport.get_extra_info("sockname")
         return (name[0], name[1])
@@ -157,19 +155,22 @@ class TransactionLayer(asyncio.DatagramProtocol):
             for wait in self.retransmission_waits():
                 await asyncio.wait({answer}, timeout=wait)
                 if answer.done():
-                    return answer.result()
+                    break
                 self.send(data, to)
-            return None
+            else:
+                await asyncio.wait({answer}, timeout=self.last_wait)
+            return answer.result() if answer.done() else None
         finally:
             del self._client[key]
 
     def retransmission_waits(self) -> list[float]:
-        """How many seconds to wait before each retransmission: from T1, doubling to 8 T1, 64 T1 in all."""
-        t1 = self._timing.t1
-        waits = [t1, 2 * t1, 4 * t1]
-        while sum(waits) + 8 * t1 <= self._timing.give_up:
-            waits.append(8 * t1)
-        return waits
+        """How many seconds to wait before each retransmission: from T1, doubling up to 8 T1 (which is T2)."""
+        return [self._timing.t1 * factor for factor in (1, 2, 4, *[8] * 7)]
+
+    @property
+    def last_wait(self) -> float:
+        """How many seconds to wait after the last retransmission: 64 T1 in all."""
+        return self._timing.give_up - sum(self.retransmission_waits())
 
     def find_invite(self, cancel: ServerTransaction) -> ServerTransaction | None:
         """The INVITE that a CANCEL is about."""
@@ -241,9 +242,7 @@ def _key_of(request: SipRequest) -> TransactionKey:
     vias, sender, sequence = request.via, request.from_addr, request.cseq
     if not (vias and sender and sequence and request.call_id and request.to_addr):
         raise ValueError("a mandatory header is missing")
-    return TransactionKey(
-        request.call_id, sender.tag or "", sequence.seq, request.method.upper(), vias[0].branch or ""
-    )
+    return TransactionKey(request.call_id, sender.tag or "", sequence.seq, request.method.upper(), vias[0].branch or "")
 
 
 def _reply_address(request: SipRequest, source: Address) -> Address:

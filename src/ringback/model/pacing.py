@@ -26,11 +26,11 @@ def take_slots(
 ) -> tuple[list[int], int]:
     """Take at most ``limit`` slots that start within ``horizon_us`` from now.
 
-    Returns the slots in order and the next free slot afterwards. A next slot further away than one spacing means that
-    the clock was set back; it is drawn in, for a trunk must not stand still because of that.
+    Returns the slots in order and the next free slot afterwards. A next slot beyond what an earlier call could have
+    taken means that the clock was set back; it is drawn in, for a trunk must not stand still because of that.
     """
     step = spacing_us(rate)
-    slot = max(now_us, min(next_slot_us, now_us + step))
+    slot = max(now_us, min(next_slot_us, now_us + horizon_us + step))
     slots: list[int] = []
     while len(slots) < limit and slot <= now_us + horizon_us:
         slots.append(slot)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ringback.store import nodes, tasks
+from ringback.store.database import News
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -31,7 +32,7 @@ class Conductor:
         self._minute_seconds = minute_seconds
         self._idle_poll_seconds = idle_poll_seconds
         self._stopping = asyncio.Event()
-        self._bell = store.subscribe()
+        self._bell = store.subscribe(News.WORK)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -63,7 +64,7 @@ class Conductor:
                 started = await tasks.submit_due(tx, now_ms, TASKS_AT_ONCE, minute_seconds=self._minute_seconds)
             for task_id in started:
                 log.info("task_submitted", task_id=task_id)
-            self._store.announce()
+            self._store.announce(News.WORK)
         return bool(due_nodes or started)
 
     async def _seconds_to_next(self) -> float:

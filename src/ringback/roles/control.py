@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringback.store import tasks
+from ringback.store.database import News
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ async def resume_task(store: Store, clock: Clock, task_id: int, *, account_id: i
     """Go on after a pause. Raises as :func:`pause_task`."""
     async with store.write() as tx:
         await tasks.resume(tx, task_id, clock.now_ms(), account_id=account_id)
-    store.announce()
+    store.announce(News.WORK)
 
 
 async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, account_id: int | None = None) -> None:
@@ -42,7 +43,7 @@ async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, a
     async with store.write() as tx:
         for task_id in dict.fromkeys(task_ids):
             leaves_until = max(leaves_until, await tasks.cancel(tx, task_id, clock.now_ms(), account_id=account_id))
-    store.announce()
+    store.announce(News.WORK)
     await _wait_until(clock, leaves_until)
 
 

@@ -21,6 +21,7 @@ from ringback.roles.recovery import settle_the_dead
 from ringback.roles.results import ResultBuffer
 from ringback.store import leases
 from ringback.store.calls import CallResult
+from ringback.store.database import News
 from ringback.telephony.port import Destination, DialOrder, Engine, EngineUnavailable, Leg
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Dialler:
         self._library = library
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._bell = store.subscribe()
+        self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
         self._live: dict[int, Leg] = {}
         self._following: set[asyncio.Task[None]] = set()

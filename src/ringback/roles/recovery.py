@@ -13,6 +13,7 @@ from ringback.model.outcome import Evidence, Outcome, classify
 from ringback.model.states import CallState
 from ringback.store import calls
 from ringback.store.calls import CallResult, Held
+from ringback.store.database import News
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -37,7 +38,7 @@ async def settle_the_dead(store: Store, engine: Engine, clock: Clock, *, worker_
         log.warning("settled_calls_of_dead_worker", worker_id=dead_id, count=len(results))
         settled += len(results)
     if settled:
-        store.announce()
+        store.announce(News.WORK, News.LINES)
     return settled
 
 

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ringback.store import calls
+from ringback.store.database import News
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -77,6 +78,7 @@ class ResultBuffer:
         if not (answers or results or releases):
             return
         wait = FIRST_RETRY_SECONDS
+        finished: list[int] = []
         while True:
             try:
                 async with self._store.write() as tx:
@@ -85,7 +87,7 @@ class ResultBuffer:
                     if releases:
                         await calls.released(tx, self._worker_id, releases)
                     if results:
-                        await calls.ended(
+                        finished = await calls.ended(
                             tx,
                             self._worker_id,
                             results,
@@ -98,5 +100,7 @@ class ResultBuffer:
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
             else:
                 break
-        # Lines are free again, and a task may have finished.
-        self._store.announce()
+        if finished:
+            self._store.announce(News.WORK, News.LINES)
+        elif results or releases:
+            self._store.announce(News.LINES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,13 @@ _LOCK_WAIT_SECONDS = 5
 
 class StoreUnavailable(Exception):
     """The database cannot be used; the text says why and what to do."""
+
+
+class News(Enum):
+    """What was committed, for those who wait for it."""
+
+    WORK = "work"  # a task or node may be due, or a task may dial (again)
+    LINES = "lines"  # calls ended: lines are free
 
 
 class Bell:
@@ -66,7 +74,7 @@ class Store:
         self._read_turn: contextlib.AbstractAsyncContextManager[Any] = (
             self._write_turn if in_memory else contextlib.nullcontext()
         )
-        self._bells: list[Bell] = []
+        self._bells: list[tuple[Bell, frozenset[News]]] = []
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[Tx]:
@@ -84,20 +92,21 @@ class Store:
                 async with self._reader.connect() as tx:
                     yield tx
 
-    def subscribe(self) -> Bell:
-        """A bell that :meth:`announce` rings."""
+    def subscribe(self, *news: News) -> Bell:
+        """A bell that :meth:`announce` rings for these kinds of news."""
         bell = Bell()
-        self._bells.append(bell)
+        self._bells.append((bell, frozenset(news)))
         return bell
 
     def unsubscribe(self, bell: Bell) -> None:
         """Ring it no more."""
-        self._bells.remove(bell)
+        self._bells = [(known, news) for known, news in self._bells if known is not bell]
 
-    def announce(self) -> None:
-        """Something was committed that the roles should look at now."""
-        for bell in self._bells:
-            bell.ring()
+    def announce(self, *news: News) -> None:
+        """Something was committed that roles should look at now."""
+        for bell, wanted in self._bells:
+            if not wanted.isdisjoint(news):
+                bell.ring()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -85,9 +85,11 @@ async def lease(
 
     A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
     """
+    runnable = await _runnable(tx)
+    if not runnable:
+        return LeaseBatch([], {}, {}, None)
     trunks = await _trunks(tx, engine)
     routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
-    runnable = await _runnable(tx)
     plan = plan_lease(
         now_us=now_us,
         horizon_us=horizon_us,

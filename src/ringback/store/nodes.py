@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, literal, or_, select, update
 
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import due_at, recall_task_name
@@ -74,7 +74,7 @@ async def start(tx: Tx, node_id: int, now_ms: int) -> int | None:
     await tx.execute(
         insert(call).from_select(
             ["task_id", "callee", "zone", "texts"],
-            select(func.coalesce(task_id), call.c.callee, call.c.zone, call.c.texts).where(wanted).order_by(call.c.id),
+            select(literal(task_id), call.c.callee, call.c.zone, call.c.texts).where(wanted).order_by(call.c.id),
         )
     )
     await lanes.fill(tx, task_id)

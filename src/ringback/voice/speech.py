@@ -22,7 +22,7 @@ import structlog
 
 from ringback.telephony.port import Prompt
 from ringback.voice.tones import pattern
-from ringback.voice.wav import WavError, pcm_from_wav
+from ringback.voice.wav import WavError, seconds_of_wav
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -139,8 +139,11 @@ class Speech:
                 raise _SpeechError(f"made more than {MAX_WAV_BYTES} bytes")
             if code != 0:
                 raise _SpeechError(f"ended with {code}: {said.decode(errors='replace').strip()}")
-            # Off the loop's thread: a minute of speech takes a tenth of a second, and calls are waiting.
-            return await asyncio.to_thread(pcm_from_wav, io.BytesIO(wav), MAX_SPEECH_SECONDS)
+            pcm = bytearray()
+            for second in seconds_of_wav(io.BytesIO(wav), MAX_SPEECH_SECONDS):
+                pcm += second
+                await self._clock.sleep(0)  # a minute of speech takes a tenth of a second; other calls go first
+            return bytes(pcm)
 
 
 class _SpeechError(Exception):

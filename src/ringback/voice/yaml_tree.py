@@ -177,7 +177,7 @@ class _Loader(yaml.SafeLoader):
         if tag not in _TAGS:
             _refuse(
                 event,
-                f"the tag {tag.replace(_STANDARD, '!!')[:40]} is not allowed; text that begins with ! needs quotes",
+                f"the tag {str(tag).replace(_STANDARD, '!!')[:40]} is not allowed; text that begins with ! needs quotes",
             )
         self._depth += 1
         if self._depth > MAX_DEPTH:

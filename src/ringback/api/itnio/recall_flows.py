@@ -22,6 +22,7 @@ from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, InvalidFlow
 from ringback.model.states import FlowState
 from ringback.store import flows, templates
+from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ async def update(call: Call) -> Success:
             )
         except (FlowNotFound, FlowWrongState) as error:
             raise bad("keyId", str(error)) from None
-    call.door.store.announce()
+    call.door.store.announce(News.WORK)
     return Success()
 
 

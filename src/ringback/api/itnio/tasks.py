@@ -38,6 +38,7 @@ from ringback.model.windows import MAX_WINDOWS, Window, parse_window
 from ringback.roles.control import cancel_tasks
 from ringback.store import accounts, flows, tasks, templates
 from ringback.store.accounts import NameTaken
+from ringback.store.database import News
 from ringback.store.tasks import Task, TaskNotFound, TaskWrongState
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ async def send_agent(call: Call) -> Success:
     except InvalidTask as error:
         raise VendorError(Code.PARAMETER, str(error)) from None
     task_id = await _store(call, asked, spec, numbers)
-    call.door.store.announce()
+    call.door.store.announce(News.WORK)
     return Success(task_id, _warning(asked, numbers))
 
 

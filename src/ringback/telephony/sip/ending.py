@@ -20,7 +20,7 @@ from ringback.telephony.sip.wire import q850_cause
 #: Text of every close that a local hang-up caused.
 OUR_HANG_UP: Final = "Rejected by user"
 
-_RESPONSE: Final = re.compile(r"([3-6]\d\d) ?([^,]*)")
+_RESPONSE: Final = re.compile(r"([3-6]\d\d)(?: [^,]*)?(?=,|$)")
 _SYSTEM_ERROR: Final = re.compile(r".*\[(\d+)\]")
 
 

@@ -112,7 +112,7 @@ class SipEngine:
 
     def free_lines(self) -> int:
         """How many more calls the living workers could take."""
-        return sum(max(0, self._lines - worker.live_calls) for worker in self._workers if not worker.worn)
+        return sum(max(0, self._lines - worker.live_calls) for worker in self._living() if not worker.worn)
 
     async def dial(self, order: DialOrder) -> Leg:
         """Send the INVITE and return; everything else arrives as events.
@@ -139,11 +139,14 @@ class SipEngine:
 
     # --- workers ---
 
+    def _living(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers if worker.alive]
+
     def _pick(self, interface: str) -> WorkerProcess | None:
         """The worker with the fewest live calls that can call from ``interface``, if there is one."""
         fit = [
             worker
-            for worker in self._workers
+            for worker in self._living()
             if worker.live_calls == 0
             or (worker.interface == interface and not worker.worn and worker.live_calls < self._lines)
         ]
@@ -154,8 +157,11 @@ class SipEngine:
             found = self._pick(interface)  # another dial may have added it meanwhile
             if found is not None:
                 return found
-            if not self._workers or any(worker.interface == interface for worker in self._workers):
-                raise EngineUnavailable("all SIP lines are in use" if self._workers else "no SIP worker process is up")
+            living = self._living()
+            if not living:
+                raise EngineUnavailable("no SIP worker process is up")
+            if any(worker.interface == interface for worker in living):
+                raise EngineUnavailable("all SIP lines are in use, or wait for their calls to end")
             return await self._add_worker()
 
     async def _add_worker(self) -> WorkerProcess:
@@ -171,6 +177,9 @@ class SipEngine:
         worker = await WorkerProcess.start(
             self._clock, detect_machines=self._detect_machines, scratch=self._scratch.name
         )
+        if self._scratch is None:  # stopped in the meantime
+            await worker.stop()
+            raise EngineUnavailable("the SIP engine is not running")
         self._workers.append(worker)
         return worker
 

@@ -74,6 +74,7 @@ class WorkerProcess:
         writer: asyncio.StreamWriter,
     ) -> None:
         self.interface: str | None = None  # the local address it is bound to, once it has dialled
+        self.alive = True
         self._worn = False
         self._clock = clock
         self._process = process
@@ -169,6 +170,8 @@ class WorkerProcess:
         """
         if call_id in self._legs:
             raise ValueError(f"call {call_id} is up already")
+        if not self.alive:
+            raise EngineUnavailable("the SIP worker process has ended")
         self._worn = self.worn
         leg = self._legs[call_id] = SipLeg(call_id, self)
         self.interface = address.interface
@@ -216,7 +219,7 @@ class WorkerProcess:
             self._write(DropPrompt(key))
 
     def _write(self, message: ToWorker) -> None:
-        if not self._gone.is_set() and not self._writer.is_closing():
+        if self.alive and not self._writer.is_closing():
             self._writer.write(to_frame(message))
 
     async def _drain(self) -> None:
@@ -265,6 +268,7 @@ class WorkerProcess:
             leg.deliver(happened)
 
     async def _bury(self) -> None:
+        self.alive = False
         try:
             async with asyncio.timeout(EXIT_SECONDS):
                 code = await self._process.wait()

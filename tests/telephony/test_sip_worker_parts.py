@@ -1,0 +1,357 @@
+"""The parts of a worker process, without one: feeding prompts and telling a call's events, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ringback.clock import VirtualClock
+from ringback.telephony.port import BYTES_PER_SECOND, Ended, HungUpBy
+from ringback.telephony.sip.messages import Happened, What
+from ringback.telephony.sip.wire import Seen
+
+pytest.importorskip("baresip")
+
+from baresip import Event, StackEvent
+from baresip.errors import AudioNotActive, StaleHandleError
+
+from ringback.telephony.sip.media import AHEAD_BYTES, MediaLoop
+from ringback.telephony.sip.outgoing_call import CONFIRM_SECONDS, RESPONSE_GRACE_SECONDS, OutgoingCall
+
+FRAME_BYTES = BYTES_PER_SECOND // 50
+
+
+class FakeAudio:
+    """Sends 20 ms every 20 ms of virtual time, holds one frame back, and flushes at the next tick, as the real one."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self._buffer = b""
+        self._next_tick = 0.0
+        self._flush = False
+        self.active = True
+        self.tx_ready = True
+        self.most_buffered = 0
+        self.sent = b""
+        self.heard = b""
+
+    def _tick(self):
+        while self._next_tick <= self._clock.monotonic():
+            self._next_tick += 0.02
+            if self._flush:
+                self._buffer, self._flush = b"", False
+            self.sent += self._buffer[:FRAME_BYTES]
+            self._buffer = self._buffer[FRAME_BYTES:]
+
+    @property
+    def tx_buffered(self):
+        return len(self._buffer)
+
+    def info(self):
+        if not self.active:
+            raise AudioNotActive("no audio")
+        self._tick()
+        return self
+
+    def write(self, pcm):
+        self._tick()
+        self._buffer += bytes(pcm)
+        self.most_buffered = max(self.most_buffered, len(self._buffer))
+        return len(pcm)
+
+    def flush_tx(self):
+        self._tick()
+        self._flush = True
+
+    def read(self, max_bytes):
+        if not self.active:
+            raise AudioNotActive("no audio")
+        heard, self.heard = self.heard[:max_bytes], self.heard[max_bytes:]
+        return heard
+
+
+def with_loop(what):
+    """Run ``what(clock, media)`` beside a running media loop."""
+    clock = VirtualClock()
+
+    async def story():
+        media = MediaLoop(clock)
+        running = asyncio.create_task(media.run())
+        try:
+            return await what(clock, media)
+        finally:
+            running.cancel()
+
+    return clock.run(story())
+
+
+def counting(seconds):
+    """PCM without a repeated frame."""
+    return bytes(n // FRAME_BYTES % 250 + 1 for n in range(round(seconds * BYTES_PER_SECOND)))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.1, 0.2, 0.21, 3.0])
+def test_a_prompt_is_sent_whole_and_then_finished(seconds):
+    async def what(clock, media):
+        audio, finished = FakeAudio(clock), asyncio.Event()
+        media.play(1, audio, counting(seconds), finished.set)
+        await finished.wait()
+        assert audio.sent.rstrip(b"\0") == counting(seconds)
+        assert seconds <= clock.monotonic() <= seconds + 0.15
+        assert audio.most_buffered <= AHEAD_BYTES
+
+    with_loop(what)
+
+
+def test_a_prompt_right_after_another_loses_nothing_to_the_flush():
+    async def what(clock, media):
+        audio, finished = FakeAudio(clock), asyncio.Event()
+        media.play(1, audio, counting(2), lambda: pytest.fail("it was replaced"))
+        await clock.sleep(0.5)
+        media.stop(1)
+        media.stop(1)
+        stopped = len(audio.sent)
+        media.play(1, audio, counting(0.3), finished.set)
+        await finished.wait()
+        assert audio.sent[stopped:].rstrip(b"\0") == counting(0.3)
+
+    with_loop(what)
+
+
+def test_a_prompt_waits_while_there_is_no_media():
+    async def what(clock, media):
+        audio, finished = FakeAudio(clock), asyncio.Event()
+        audio.active = False
+        media.play(1, audio, counting(0.1), finished.set)
+        await clock.sleep(1)
+        audio.active, audio.tx_ready = True, False
+        await clock.sleep(1)
+        assert not finished.is_set()
+        audio.tx_ready = True
+        await finished.wait()
+        assert audio.sent == counting(0.1)
+
+    with_loop(what)
+
+
+def test_a_forgotten_call_is_neither_fed_nor_heard():
+    async def what(clock, media):
+        audio = FakeAudio(clock)
+        media.play(1, audio, counting(1), lambda: pytest.fail("forgotten"))
+        media.listen(1, audio, lambda: pytest.fail("forgotten"))
+        media.forget(1)
+        audio.heard = counting(9)
+        await clock.sleep(5)
+        assert len(audio.heard) == len(counting(9))
+
+    with_loop(what)
+
+
+def test_listening_ends_with_a_machine_or_after_a_while():
+    async def what(clock, media):
+        loud, dead = FakeAudio(clock), FakeAudio(clock)
+        dead.active = False
+        machine = asyncio.Event()
+        media.listen(1, loud, machine.set)
+        media.listen(2, dead, lambda: pytest.fail("nothing was heard"))
+        loud.heard = b"\x00\x30\x00\xd0" * 2 * BYTES_PER_SECOND
+        await machine.wait()
+        await clock.sleep(20)
+        assert media._listening == {}
+        assert len(loud.heard) > 0  # not read any further
+
+    with_loop(what)
+
+
+class FakeNative:
+    """A native call whose hang-up closes it at once."""
+
+    def __init__(self, clock):
+        self.audio = FakeAudio(clock)
+        self.hung_up_at = None
+        self.stale = False
+        self.closed = lambda: None
+        self._clock = clock
+
+    async def hangup(self):
+        if self.stale:
+            raise StaleHandleError("gone")
+        self.hung_up_at = self._clock.monotonic()
+        self.closed()
+
+
+class Story:
+    """One call with its events."""
+
+    def __init__(self, clock, media):
+        self.clock = clock
+        self.told = []
+        self.ended = asyncio.Event()
+        self.call = OutgoingCall(7, media, self.told.append, self.ended.set, detect_machine=True)
+        self.native = FakeNative(clock)
+        self.native.closed = lambda: self.on(Event.CALL_CLOSED, "Rejected by user")
+
+    def on(self, event, text=None):
+        self.call.on_native(StackEvent(event, text=text))
+
+    async def end(self):
+        await self.ended.wait()
+        assert [happened.what for happened in self.told].count(What.ENDED) == 1
+        assert self.told[-1].what is What.ENDED
+        return self.told[-1].ended
+
+    def kinds(self):
+        return [happened.what for happened in self.told]
+
+
+def tell(what):
+    """Run ``what(story)`` in virtual time."""
+    return with_loop(lambda clock, media: what(Story(clock, media)))
+
+
+def test_everything_can_overtake_the_completion_of_the_dial():
+    async def what(story):
+        story.on(Event.CALL_OUTGOING)
+        story.on(Event.CALL_RINGING)
+        story.on(Event.CALL_CLOSED, "486 Busy Here")
+        await story.clock.sleep(1)
+        assert story.kinds() == [
+            What.RINGING
+        ]  # no end yet: it may still be refused
+        story.call.placed(story.native)
+        assert await story.end() == Ended(sip_code=486, reason="486 Busy Here")
+
+    tell(what)
+
+
+def test_a_refused_dial_tells_no_end():
+    async def what(story):
+        story.call.hang_up()
+        story.on(Event.CALL_CLOSED, "Cannot assign requested address [99]")
+        story.call.refused()
+        await story.clock.sleep(5)
+        assert story.told == []
+
+    tell(what)
+
+
+def test_an_answer_before_the_dial_came_back_is_listened_to():
+    async def what(story):
+        story.on(Event.CALL_ESTABLISHED)
+        story.call.placed(story.native)
+        story.native.audio.heard = b"\x00\x30\x00\xd0" * 2 * BYTES_PER_SECOND
+        await story.clock.sleep(1)
+        assert story.kinds() == [What.ANSWERED, What.MACHINE_DETECTED]
+
+    tell(what)
+
+
+def test_each_kind_of_progress_is_told_once_and_trying_only_first():
+    async def what(story):
+        story.call.placed(story.native)
+        story.call.on_wire(Seen("INVITE", 100))
+        story.call.on_wire(Seen("INVITE", 100))
+        for event in (Event.CALL_RINGING, Event.CALL_PROGRESS, Event.CALL_RINGING, Event.CALL_ESTABLISHED):
+            story.on(event)
+        story.call.on_wire(Seen("INVITE", 100))
+        assert story.kinds() == [What.TRYING, What.RINGING, What.EARLY_MEDIA, What.ANSWERED]
+        late = Story(story.clock, MediaLoop(story.clock))
+        late.on(Event.CALL_RINGING)
+        late.call.on_wire(Seen("INVITE", 100))
+        assert late.kinds() == [What.RINGING]
+
+    tell(what)
+
+
+def test_giving_up_waits_for_a_response_but_not_for_ever():
+    async def what(story):
+        story.call.placed(story.native)
+        story.call.hang_up()
+        assert await story.end() == Ended(reason="given up without a final response")
+        assert story.native.hung_up_at == pytest.approx(RESPONSE_GRACE_SECONDS)
+        assert story.clock.monotonic() == pytest.approx(RESPONSE_GRACE_SECONDS)
+
+    tell(what)
+
+
+def test_giving_up_at_the_first_response():
+    async def what(story):
+        story.call.placed(story.native)
+        story.call.hang_up()
+        await story.clock.sleep(0.2)
+        story.call.on_wire(Seen("INVITE", 100))
+        await story.clock.sleep(0.1)
+        assert story.native.hung_up_at == pytest.approx(0.2)
+        assert not story.ended.is_set()  # the CANCEL is not confirmed yet
+        story.call.on_wire(Seen("INVITE", 487))
+        assert (await story.end()).sip_code == 487
+
+    tell(what)
+
+
+def test_an_unconfirmed_cancel_ends_all_the_same():
+    async def what(story):
+        story.call.placed(story.native)
+        story.on(Event.CALL_RINGING)
+        story.call.hang_up()
+        assert (await story.end()).sip_code is None
+        assert story.clock.monotonic() == pytest.approx(CONFIRM_SECONDS)
+
+    tell(what)
+
+
+def test_a_challenge_is_no_end():
+    async def what(story):
+        story.call.placed(story.native)
+        story.call.on_wire(Seen("INVITE", 401))
+        story.call.hang_up()
+        await story.clock.sleep(0.1)
+        assert not story.ended.is_set()
+        story.call.on_wire(Seen("INVITE", 487))
+        assert (await story.end()).sip_code == 487
+
+    tell(what)
+
+
+def test_a_hang_up_on_both_sides_at_once():
+    async def what(story):
+        story.call.placed(story.native)
+        story.on(Event.CALL_ESTABLISHED)
+        story.native.stale = True  # the BYE was there first; its event is on the way
+        story.call.hang_up()
+        await story.clock.sleep(0.01)
+        story.call.on_wire(Seen("BYE", 0, 16))
+        story.on(Event.CALL_CLOSED, "Connection reset by peer [104]")
+        ended = await story.end()
+        assert (ended.hung_up_by, ended.q850_cause) == (HungUpBy.CALLEE, 16)
+
+    tell(what)
+
+
+def test_keys_that_are_none_are_dropped():
+    async def what(story):
+        for text in ("5", "x", None, "55", "#"):
+            story.on(Event.CALL_DTMF_START, text)
+            story.on(Event.CALL_DTMF_END)
+        assert story.told == [Happened(7, What.KEY_PRESSED, key="5"), Happened(7, What.KEY_PRESSED, key="#")]
+
+    tell(what)
+
+
+def test_prompts_are_played_between_answer_and_end_only():
+    async def what(story):
+        story.call.play(1, counting(0.1))
+        story.call.placed(story.native)
+        story.call.play(2, counting(0.1))
+        story.on(Event.CALL_ESTABLISHED)
+        story.call.play(3, counting(0.1))
+        await story.clock.sleep(1)
+        story.on(Event.CALL_CLOSED, "Connection reset by peer [104]")
+        story.call.play(4, counting(0.1))
+        await story.end()
+        finished = [happened.number for happened in story.told if happened.what is What.PROMPT_FINISHED]
+        assert finished == [3]
+        assert story.native.audio.sent == counting(0.1)
+
+    tell(what)
