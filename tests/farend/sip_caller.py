@@ -106,7 +106,7 @@ class Mailbox:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"waited in vain; there is only {self.items}") from None
+            raise AssertionError(f"waited in vain; the last of {len(self.items)} is {self.items[-20:]}") from None
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -42,13 +43,13 @@ RICH = make(
 )
 
 
-def test_what_a_template_tells_of_itself():
+def test_what_a_template_tells_of_itself() -> None:
     assert RICH.text_variables() == ("text1", "text2", "text10")
     assert RICH.files() == ("sounds/chime.wav", "bye.wav")
     assert RICH.intents() == ("101", "7")
 
 
-def test_json_round_trip():
+def test_json_round_trip() -> None:
     stored = msgspec.json.encode(RICH)
     assert msgspec.json.decode(stored, type=Template) == RICH
     # The form in the store: a change of it needs a migration.
@@ -79,7 +80,7 @@ def test_json_round_trip():
         b'{"name":"x","initial_node":"first","nodes":{"first":[{"step":"tag","intent":"not a code"}]}}',
     ],
 )
-def test_json_with_a_fault_is_not_decoded(stored):
+def test_json_with_a_fault_is_not_decoded(stored: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(stored, type=Template)
 
@@ -131,7 +132,7 @@ def test_json_with_a_fault_is_not_decoded(stored):
         (Gather(default="elsewhere"), "gather.default", "there is no node 'elsewhere'"),
     ],
 )
-def test_faults_of_steps(step, field, says):
+def test_faults_of_steps(step: Step, field: str, says: str) -> None:
     (fault,) = faults_of("test", "en", "first", {"first": [Hangup(), step]})
     assert fault.field == f"nodes.first.steps[1].{field}"
     assert says in fault.message
@@ -162,28 +163,34 @@ CHAIN_OF_201 = {f"n{i}": [Gather(default=f"n{(i + 1) % 201}")] for i in range(20
         ({"initial_node": "n0", "nodes": CHAIN_OF_201}, "nodes"),
     ],
 )
-def test_faults_of_the_whole(changes, field):
-    parts = {"name": "test", "language": "en", "initial_node": "first", "nodes": {"first": [Hangup()]}, **changes}
+def test_faults_of_the_whole(changes: dict[str, Any], field: str) -> None:
+    parts: dict[str, Any] = {
+        "name": "test",
+        "language": "en",
+        "initial_node": "first",
+        "nodes": {"first": [Hangup()]},
+        **changes,
+    }
     found = list(faults_of(**parts))
     assert found[0].field == field
     with pytest.raises(ValueError, match="^" + re.escape(f"{field}: ")):
         make(**changes)
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ValueError, match="empty") as raised:
         make(Say(""), Tag("?"), Gather(default="gone"), name="")
     for part in ("name:", "steps[0].say:", "steps[1].tag:", "steps[2].gather.default:"):
         assert part in str(raised.value)
 
 
-def test_a_hostile_template_makes_no_endless_list():
+def test_a_hostile_template_makes_no_endless_list() -> None:
     with pytest.raises(ValueError, match="no node") as raised:
         make(*[Gather(cases=dict.fromkeys("0123456789*#", "gone"))] * 100)
     assert str(raised.value).count("there is no node") == MAX_FAULTS
 
 
-def test_a_node_that_only_an_unreachable_one_leads_to_is_unreachable():
+def test_a_node_that_only_an_unreachable_one_leads_to_is_unreachable() -> None:
     nodes = {"first": [Hangup()], "a": [Gather(default="b")], "b": [Gather(default="a")]}
     found = list(faults_of("test", "en", "first", nodes))
     assert [fault.field for fault in found] == ["nodes.a", "nodes.b"]
@@ -194,10 +201,10 @@ def test_a_node_that_only_an_unreachable_one_leads_to_is_unreachable():
     ("text", "names"),
     [("", ()), ("$5 and {x}", ()), ("${text1}${text1}", ("text1", "text1")), ("$${text3}", ("text3",))],
 )
-def test_variables(text, names):
+def test_variables(text: str, names: tuple[str, ...]) -> None:
     assert variables(text) == names
 
 
-def test_substitution_is_done_once_and_leaves_dollars_alone():
+def test_substitution_is_done_once_and_leaves_dollars_alone() -> None:
     values = {"text1": "${text2}", "text2": "two\\1"}
     assert substituted("${text1}, ${text2}, ${text3}, $5, ${text1", values) == "${text2}, two\\1, , $5, ${text1"

@@ -195,7 +195,7 @@ def test_detection_can_be_switched_off(runner):
         engine = SipEngine(RealClock(), workers=1, detect_machines=False)
         await engine.start()
         try:
-            async with SipPeer(default=Script(says=mu_law(tone(3.2)), hangs_up_after=0)).listening() as peer:
+            async with SipPeer(default=Script(says=mu_law(tone(2.6)), hangs_up_after=0)).listening() as peer:
                 leg = await engine.dial(order_to(peer, "50", next(call_ids)))
                 assert MachineDetected() not in await events_until(leg, Ended)
         finally:

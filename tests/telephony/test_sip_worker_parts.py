@@ -119,6 +119,21 @@ def test_a_prompt_right_after_another_loses_nothing_to_the_flush():
     with_loop(what)
 
 
+def test_a_flush_of_an_empty_buffer_does_not_take_the_next_prompt_along():
+    async def what(clock, media):
+        audio, finished = FakeAudio(clock), asyncio.Event()
+        media.play(1, audio, counting(0.02), lambda: pytest.fail("it was stopped"))
+        await clock.sleep(0.03)
+        assert audio.info().tx_buffered == 0
+        media.stop(1)
+        sent = len(audio.sent)
+        media.play(1, audio, counting(0.3), finished.set)
+        await finished.wait()
+        assert audio.sent[sent:].rstrip(b"\0") == counting(0.3)
+
+    with_loop(what)
+
+
 def test_a_prompt_waits_while_there_is_no_media():
     async def what(clock, media):
         audio, finished = FakeAudio(clock), asyncio.Event()
@@ -216,9 +231,7 @@ def test_everything_can_overtake_the_completion_of_the_dial():
         story.on(Event.CALL_RINGING)
         story.on(Event.CALL_CLOSED, "486 Busy Here")
         await story.clock.sleep(1)
-        assert story.kinds() == [
-            What.RINGING
-        ]  # no end yet: it may still be refused
+        assert story.kinds() == [What.RINGING]  # no end yet: it may still be refused
         story.call.placed(story.native)
         assert await story.end() == Ended(sip_code=486, reason="486 Busy Here")
 

@@ -349,7 +349,7 @@ def test_a_platform_without_the_native_stack(monkeypatch):
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("parts", [{"workers": 0}, {"lines_per_worker": 0}, {"lines_per_worker": 251}])
+@pytest.mark.parametrize("parts", [{"workers": 0}, {"lines_per_worker": 0}, {"lines_per_worker": 151}])
 def test_settings_that_make_no_sense(parts):
     with pytest.raises(ValueError, match="must be"):
         SipEngine(RealClock(), **parts)

@@ -70,7 +70,7 @@ def problems(text: str, folder: Path | None = None) -> list[tuple[int, str, str]
     return [(problem.line, problem.field, problem.message) for problem in raised.value.problems]
 
 
-def test_a_whole_file(folder):
+def test_a_whole_file(folder: Path) -> None:
     path = folder / "x.yaml"
     path.write_text(WHOLE)
     loaded = load_template(path)
@@ -98,7 +98,7 @@ def test_a_whole_file(folder):
     assert loaded.audio == {"sounds/chime.wav": array("h", [1000] * 4000).tobytes()}
 
 
-def test_a_bare_list_of_steps_is_one_node_named_by_its_file(tmp_path):
+def test_a_bare_list_of_steps_is_one_node_named_by_its_file(tmp_path: Path) -> None:
     path = tmp_path / "good-morning.yaml"
     path.write_bytes(b"\xef\xbb\xbfsteps:\n  - say: Good morning\n  - hangup:\n")
     template = load_template(path).template
@@ -206,12 +206,12 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "line", "field", "says"), ERRORS, ids=[f"{row[2]}: {row[3]}" for row in ERRORS])
-def test_every_error_has_its_line_and_field(text, line, field, says):
+def test_every_error_has_its_line_and_field(text: str, line: int, field: str, says: str) -> None:
     found = problems(text)
     assert [(at, name) for at, name, message in found if says in message] == [(line, field)], found
 
 
-def test_all_problems_are_told_at_once_in_order():
+def test_all_problems_are_told_at_once_in_order() -> None:
     text = """\
 name: x
 langauge: en
@@ -242,18 +242,18 @@ nodes:
     ]
 
 
-def test_what_could_not_be_read_makes_no_node_look_unreachable():
+def test_what_could_not_be_read_makes_no_node_look_unreachable() -> None:
     text = "initial_node: a\nnodes:\n  a:\n    steps:\n      - gahter: {default: b}\n  b:\n    steps: [hangup]\n"
     assert problems(text) == [(5, "nodes.a.steps[0].gahter", "is not known here; did you mean gather?")]
 
 
-def test_the_list_of_problems_is_bounded_and_printable():
+def test_the_list_of_problems_is_bounded_and_printable() -> None:
     found = problems("".join(f'"a{i}\\e[2J\\n": x\n' for i in range(5_000)))
     assert len(found) == MAX_PROBLEMS
     assert all(field.isprintable() and message.isprintable() for _, field, message in found)
 
 
-def test_a_long_name_in_a_problem_is_cut():
+def test_a_long_name_in_a_problem_is_cut() -> None:
     ((_, field, message),) = problems("steps: [hangup]\n? " + "x" * 100_000 + "\n: y\n")
     assert len(field) < 400
     assert len(message) < 400
@@ -270,7 +270,7 @@ def load_error(path: Path) -> str:
     return f"{problem.line}: {problem.field}: {problem.message}"
 
 
-def test_files_that_are_no_templates(tmp_path):
+def test_files_that_are_no_templates(tmp_path: Path) -> None:
     assert load_error(tmp_path / "gone.yaml") == "1: file: is not there, or is no file"
     assert load_error(tmp_path) == "1: file: is not there, or is no file"
     os.mkfifo(tmp_path / "pipe")
@@ -287,7 +287,7 @@ def play(folder: Path, file: str) -> str:
     return message
 
 
-def test_audio_that_cannot_be_played(folder):
+def test_audio_that_cannot_be_played(folder: Path) -> None:
     assert play(folder, "gone.wav") == "gone.wav is not there"
     assert play(folder, "sounds") == "sounds is not there"
     (folder / "text.wav").write_text("hello")
@@ -300,7 +300,7 @@ def test_audio_that_cannot_be_played(folder):
     assert play(folder, "long.wav") == "long.wav must play at most 300 seconds"
 
 
-def test_links_do_not_lead_out_of_the_folder(folder, tmp_path_factory):
+def test_links_do_not_lead_out_of_the_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "secret.wav").write_bytes(wav())
     (folder / "link.wav").symlink_to(elsewhere / "secret.wav")
@@ -311,18 +311,18 @@ def test_links_do_not_lead_out_of_the_folder(folder, tmp_path_factory):
     assert load_template_text("steps: [play: inside.wav]", "t", folder).audio.keys() == {"inside.wav"}
 
 
-def test_a_template_without_a_folder_plays_no_files():
+def test_a_template_without_a_folder_plays_no_files() -> None:
     assert problems("steps:\n  - play: a.wav\n") == [
         (2, "steps[0].play", "cannot be played: this template has no folder to hold files")
     ]
 
 
-def test_a_file_played_twice_is_read_and_reported_once(folder):
+def test_a_file_played_twice_is_read_and_reported_once(folder: Path) -> None:
     text = "steps:\n  - play: gone.wav\n  - gather:\n      play: gone.wav\n"
     assert problems(text, folder) == [(2, "steps[0].play", "gone.wav is not there")]
 
 
-def test_all_files_together_are_bounded(folder):
+def test_all_files_together_are_bounded(folder: Path) -> None:
     (folder / "five-minutes.wav").write_bytes(wav(300))
     for number in range(7):
         (folder / f"{number}.wav").symlink_to("five-minutes.wav")

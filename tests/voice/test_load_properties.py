@@ -86,26 +86,26 @@ def _attempt(text: str) -> Template | TemplateError:
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text(text):
+def test_any_text(text: str) -> None:
     check(text)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=40).map("".join))
-def test_any_mixture_of_the_words_of_templates(text):
+def test_any_mixture_of_the_words_of_templates(text: str) -> None:
     check(text)
 
 
 @settings(max_examples=300, deadline=None)
 @given(templates)
-def test_any_structure_as_json(structure):
+def test_any_structure_as_json(structure: dict[str, object]) -> None:
     """JSON is YAML, but for some characters: an application may send its templates so."""
     check(json.dumps(structure))
 
 
 @settings(deadline=None)
 @given(templates)
-def test_any_structure_as_yaml(structure):
+def test_any_structure_as_yaml(structure: dict[str, object]) -> None:
     check(yaml.safe_dump(structure, allow_unicode=True))
 
 
@@ -121,7 +121,7 @@ headers = st.tuples(
 
 @settings(deadline=None, max_examples=300)
 @given(headers, st.integers(0, 2**32 - 1), st.binary(max_size=60), st.integers(0, 100))
-def test_any_bytes_of_a_sound(header, size, data, cut):
+def test_any_bytes_of_a_sound(header: bytes, size: int, data: bytes, cut: int) -> None:
     """A sound is whole samples or refused with a reason."""
     chunks = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + data
     whole = b"RIFF" + struct.pack("<I", len(chunks)) + chunks

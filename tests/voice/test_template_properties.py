@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.voice.fake_leg import converse
 
 from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
 from ringback.telephony.port import Answered, CallEvent, Ended, HungUpBy, KeyPressed, MachineDetected, PromptFinished
@@ -70,20 +71,22 @@ scripts = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0, 39.9]), e
 
 @settings(deadline=None)
 @given(templates())
-def test_json_there_and_back(template):
+def test_json_there_and_back(template: Template) -> None:
     assert msgspec.json.decode(msgspec.json.encode(template), type=Template) == template
 
 
 @settings(deadline=None)
 @given(templates())
-def test_yaml_there_and_back(folder, template):
+def test_yaml_there_and_back(folder: Path, template: Template) -> None:
     """What an author writes for a template is read as that template."""
     assert load_template_text(written(template), "t.yaml", folder).template == template
 
 
 @settings(deadline=None, max_examples=200)
 @given(templates(), st.integers(0, 2_000), st.integers(0, 30), st.text(max_size=3))
-def test_a_damaged_file_is_refused_with_reasons_or_is_a_template(folder, template, at, cut, put):
+def test_a_damaged_file_is_refused_with_reasons_or_is_a_template(
+    folder: Path, template: Template, at: int, cut: int, put: str
+) -> None:
     source = written(template)
     at %= len(source)
     result = _attempt(source[:at] + put + source[at + cut :], folder)
@@ -102,7 +105,9 @@ def _attempt(source: str, folder: Path) -> LoadedTemplate | TemplateError:
 
 @settings(deadline=None, max_examples=200)
 @given(templates(), scripts, st.booleans(), st.booleans())
-def test_every_conversation_ends(converse, template, script, finishes_prompts, reports_end):
+def test_every_conversation_ends(
+    template: Template, script: list[tuple[float, CallEvent]], finishes_prompts: bool, reports_end: bool
+) -> None:
     result, leg, took = converse(
         template,
         script,

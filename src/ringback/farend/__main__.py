@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from pathlib import Path
+
+import structlog
 
 from ringback.farend.digest import Credentials
 from ringback.farend.main import FarEndError, serve
@@ -19,6 +22,11 @@ def main() -> int:
     parser.add_argument("--user", help="ask callers for this user")
     parser.add_argument("--password", default="", help="and this password")
     given = parser.parse_args()
+    # Standard output is for the line that says where it listens: who started us may read no further.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     credentials = Credentials(given.user, given.password) if given.user else None
     try:
         asyncio.run(serve(given.listen, given.log, credentials=credentials))

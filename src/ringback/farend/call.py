@@ -177,9 +177,11 @@ class Call:
             _log.info("no prompt was heard", sip_call_id=self._dialog.call_id)
         else:
             await ear.over.wait()
-        if await stream.press(key):
+
+        def pressed() -> None:
             self._switch.log.write(entries.KeySent(**self._stamp(), key=key))
-        else:
+
+        if not await stream.press(key, pressed):
             _log.warning("the caller takes no telephone-events", sip_call_id=self._dialog.call_id)
 
     async def _voicemail(self) -> None:

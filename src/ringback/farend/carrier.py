@@ -157,7 +157,7 @@ class Carrier:
     def _take(self, transaction: ServerTransaction, callee: str, act: Behaviour) -> None:
         self._calls_of[callee] += 1
         self._note_invite(transaction.request, callee)
-        _log.info("call", callee=masked(callee), behaviour=act.kind, sip_code=act.sip_code)
+        _log.debug("call", callee=masked(callee), behaviour=act.kind, sip_code=act.sip_code)
         host = self._host_towards(transaction.source[0])
         call = Call(self._switch, transaction, act, host, self.address[1])
         self._calls[call.tag] = call

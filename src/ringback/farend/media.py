@@ -20,6 +20,8 @@ from ringback.farend import sounds
 from ringback.farend.ear import Ear
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringback.clock import Clock
     from ringback.farend.offer import Offer
 
@@ -84,6 +86,7 @@ class RtpStream:
         self._position = 0
         self._event_type: int | None = None  # what is playing is a key
         self._event_timestamp = 0
+        self._on_pressed: Callable[[], None] | None = None
         self._played = asyncio.Event()
         self._ear: Ear | None = None
 
@@ -124,20 +127,24 @@ class RtpStream:
 
     async def play(self, frames: sounds.Frames) -> None:
         """Play ``frames`` to their end."""
-        await self._play(frames, event_type=None)
+        self._start_playing(frames)
+        await self._played.wait()
 
-    async def press(self, key: str) -> bool:
-        """Send ``key`` as a telephone-event (RFC 4733). False when the caller takes none."""
+    async def press(self, key: str, on_pressed: Callable[[], None]) -> bool:
+        """Send ``key`` as a telephone-event (RFC 4733); ``on_pressed`` is called with its first packet, at which some
+        callers act already. False when the caller takes no telephone-events.
+        """
         if self._offer.event_type is None:
             return False
-        await self._play(_key_events(key), event_type=self._offer.event_type)
-        return True
-
-    async def _play(self, frames: sounds.Frames, *, event_type: int | None) -> None:
-        self._played.clear()
-        self._playing, self._position, self._event_type = frames, 0, event_type
+        self._start_playing(_key_events(key))
+        self._event_type, self._on_pressed = self._offer.event_type, on_pressed
         self._event_timestamp = self._sender.current_timestamp
         await self._played.wait()
+        return True
+
+    def _start_playing(self, frames: sounds.Frames) -> None:
+        self._played.clear()
+        self._playing, self._position, self._event_type = frames, 0, None
 
     def tick(self) -> None:
         """20 ms have passed: send one packet."""
@@ -161,9 +168,10 @@ class RtpStream:
             self._sender.send_frame(frame, self._sender.current_timestamp, marker=first, addr=to)
         else:
             # Every packet of one event carries the time at which the key went down.
-            self._sender.send_raw(
-                self._event_type, self._playing[self._position], self._event_timestamp, marker=first, addr=to
-            )
+            event = self._playing[self._position]
+            self._sender.send_raw(self._event_type, event, self._event_timestamp, marker=first, addr=to)
+            if first and self._on_pressed is not None:
+                self._on_pressed()
 
     def _receive(self, data: bytes, source: tuple[str, int]) -> None:
         if not self._latched:

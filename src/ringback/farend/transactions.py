@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from aiosipua import SipMessage, SipRequest, SipResponse, parse_via, stringify_via
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Host (an IP literal) and port.
 Address = tuple[str, int]
+
+#: Bytes; room for a burst of some hundred INVITEs, as far as the system allows.
+_RECEIVE_BUFFER: Final = 4 << 20
 
 _log = structlog.get_logger(__name__)
 
@@ -119,6 +123,8 @@ class TransactionLayer(asyncio.DatagramProtocol):
         """Bind the socket (port 0: any free one) and say where it is. Raises OSError."""
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=(host, port))
         self._transport = transport
+        bound: socket.socket = transport.get_extra_info("socket")
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         name = transport.get_extra_info("sockname")
         return (name[0], name[1])
 

@@ -9,7 +9,8 @@ import structlog
 
 from ringback.model.template import Say, substituted
 from ringback.telephony.port import Prompt
-from ringback.voice.speech import Speech, speech_available, speech_program
+from ringback.voice.espeak import speech_program
+from ringback.voice.speech import Speech, speech_available
 from ringback.voice.tones import pattern
 
 if TYPE_CHECKING:

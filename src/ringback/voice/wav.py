@@ -33,19 +33,15 @@ def pcm_from_wav(file: IO[bytes], max_seconds: float) -> bytes:
     Raises:
         WavError: it is no such file, or holds nothing, or more than ``max_seconds``.
     """
-    return b"".join(seconds_of_wav(file, max_seconds))
-
-
-def seconds_of_wav(file: IO[bytes], max_seconds: float) -> Iterator[bytes]:
-    """The same, a second at a time, for those who have other work between (a second takes 2 to 6 ms)."""
     try:
         with wave.open(file, "rb") as reader:
-            yield from _seconds(reader, max_seconds)
+            return b"".join(_seconds(reader, max_seconds))
     except (wave.Error, EOFError) as error:
         raise WavError(f"is not a PCM WAV file ({str(error) or 'it ends too early'})") from error
 
 
 def _seconds(reader: wave.Wave_read, max_seconds: float) -> Iterator[bytes]:
+    """The converted audio, a second at a time."""
     rate, channels, width = reader.getframerate(), reader.getnchannels(), reader.getsampwidth()
     if channels not in (1, 2):
         raise WavError(f"must be mono or stereo, has {channels} channels")

@@ -175,9 +175,10 @@ class _Loader(yaml.SafeLoader):
             _refuse(event, "anchors and aliases are not allowed; text that begins with & or * needs quotes")
         tag = getattr(event, "tag", None)
         if tag not in _TAGS:
+            shown = str(tag).replace(_STANDARD, "!!")[:40]
             _refuse(
                 event,
-                f"the tag {str(tag).replace(_STANDARD, '!!')[:40]} is not allowed; text that begins with ! needs quotes",
+                f"the tag {shown} is not allowed; text with ! at its start needs quotes",
             )
         self._depth += 1
         if self._depth > MAX_DEPTH:

@@ -1,7 +1,7 @@
 """The embedded SIP engine: calls over SIP and RTP with nothing beside this program.
 
 The native stack runs in worker processes, so that a crash of it loses one worker's calls and nothing else, and so that
-its limits (one runtime a process, some 30 answered calls a second, about 100 live calls) are per worker.
+its limits (one runtime a process, some 22 answered calls a second, about 100 live calls) are per worker.
 
 A worker is bound to one local interface: loopback for a trunk on loopback, otherwise whichever the machine's routes
 choose. It is bound by its first call and bound anew when it has none; where all workers are busy on another interface,
@@ -16,7 +16,6 @@ import importlib.util
 import ipaddress
 import platform
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
     from ringback.clock import Clock
     from ringback.telephony.port import DialOrder, Ended, Leg
 
-#: The native stack has 255 places for audio.
-MOST_LINES_PER_WORKER: Final = 250
+#: The native stack has 255 places for audio, but its one signalling thread needs 40 ms to hang up an answered call: the
+#: time limits on its commands, on stopping and on pings are made for at most this many at once.
+MOST_LINES_PER_WORKER: Final = 150
 #: A worker that dies sooner after its start than this is started again with a growing pause.
 SHORT_LIFE_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -84,14 +84,14 @@ class SipEngine:
         self._workers: list[WorkerProcess] = []
         self._keepers: set[asyncio.Task[None]] = set()
         self._adding = asyncio.Lock()
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._running = False
 
     async def start(self) -> None:
         """Start the worker processes. Raises :class:`EngineUnavailable` with a reason for people."""
         reason = available()
         if reason is not None:
             raise EngineUnavailable(reason)
-        self._scratch = tempfile.TemporaryDirectory(prefix="ringback-sip-", ignore_cleanup_errors=True)
+        self._running = True
         started = await asyncio.gather(*(self._add_worker() for _ in range(self._at_start)), return_exceptions=True)
         for failure in started:
             if isinstance(failure, BaseException):
@@ -100,15 +100,13 @@ class SipEngine:
 
     async def stop(self) -> None:
         """Hang up every call, end every process and free everything, in about ten seconds at most."""
-        scratch, self._scratch = self._scratch, None
+        self._running = False
         keepers = list(self._keepers)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         self._workers.clear()
-        if scratch is not None:
-            scratch.cleanup()
 
     def free_lines(self) -> int:
         """How many more calls the living workers could take."""
@@ -118,12 +116,14 @@ class SipEngine:
         """Send the INVITE and return; everything else arrives as events.
 
         Raises:
-            ValueError: a part of the order cannot stand in a SIP request; nothing was sent, and it never can be.
+            ValueError: a part of the order cannot stand in a SIP request, or the call is up already; nothing was sent.
             EngineUnavailable: nothing was sent, so the call may be placed later.
         """
         address = address_call(order, self._local_host)
         while True:
             worker = self._pick(address.interface) or await self._add_bound_worker(address.interface)
+            if any(other.has_call(order.call_id) for other in self._workers):
+                raise ValueError(f"call {order.call_id} is up already")
             try:
                 leg = await worker.dial(order.call_id, order.task_id, address)
             except WornOut:
@@ -172,16 +172,19 @@ class SipEngine:
         return worker
 
     async def _start_worker(self) -> WorkerProcess:
-        if self._scratch is None:
-            raise EngineUnavailable("the SIP engine is not running")
-        worker = await WorkerProcess.start(
-            self._clock, detect_machines=self._detect_machines, scratch=self._scratch.name
-        )
-        if self._scratch is None:  # stopped in the meantime
+        self._check_running()
+        worker = await WorkerProcess.start(self._clock, detect_machines=self._detect_machines)
+        try:
+            self._check_running()
+        except EngineUnavailable:
             await worker.stop()
-            raise EngineUnavailable("the SIP engine is not running")
+            raise
         self._workers.append(worker)
         return worker
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise EngineUnavailable("the SIP engine is not running")
 
     async def _keep(self, worker: WorkerProcess) -> None:
         """Replace the worker whenever its process ends."""

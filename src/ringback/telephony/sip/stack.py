@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from ringback.telephony.sip.addressing import CallAddress
 
-#: Far under the handle table's size, with room for 250 calls.
+#: Far under the handle table's size, with room for the calls.
 MOST_USER_AGENTS: Final = 400
-#: Hanging up 100 answered calls keeps the native thread busy for about 4 s.
+#: Hanging up 150 answered calls keeps the native thread busy for 6 s.
 COMMAND_SECONDS: Final = 10.0
+#: The engine's ping goes through to the native thread; the binding's own watchdog only logs, and after 2 s already.
+WATCHDOG_SECONDS: Final = 3_600.0
 
 _MORE_CONFIG: Final = "\n".join(
     (
@@ -130,7 +132,7 @@ class SipStack:
         if self._runtime is not None and self._busy():
             raise NotSent("this worker must end its calls before it can take another kind of call", worn=True)
         await self.close()
-        runtime = Runtime(command_timeout=COMMAND_SECONDS)
+        runtime = Runtime(command_timeout=COMMAND_SECONDS, watchdog_interval=WATCHDOG_SECONDS)
         await runtime.start(
             Config(
                 net_interface=interface or None,

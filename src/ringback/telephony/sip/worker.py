@@ -15,6 +15,8 @@ import os
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -60,8 +62,8 @@ if TYPE_CHECKING:
 #: The engine pings every few seconds. One that has been silent this long is frozen, and the people on its calls hear
 #: nothing more: end as if it were gone.
 ENGINE_SILENT_SECONDS: Final = 60.0
-#: Hanging up 100 answered calls takes the native stack about 4 s.
-LAST_CALLS_SECONDS: Final = 6.0
+#: Hanging up 150 answered calls takes the native stack 6 s.
+LAST_CALLS_SECONDS: Final = 7.0
 CLOSE_SECONDS: Final = 1.0
 _EXIT_BROKEN: Final = 3
 
@@ -233,8 +235,10 @@ def _log_to_standard_error() -> None:
 def main() -> None:
     """Run one worker."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--detect-machines", action="store_true")
+    parser.add_argument("--detect-machines", action="store_true", help="listen to the start of answered calls")
+    parser.add_argument("--scratch", required=True, help="an empty folder of this process's own; removed at the end")
     arguments = parser.parse_args()
+    tempfile.tempdir = arguments.scratch
     _log_to_standard_error()
     try:
         asyncio.run(_main(detect_machines=arguments.detect_machines))
@@ -243,6 +247,8 @@ def main() -> None:
         code = _EXIT_BROKEN
     else:
         code = 0
+    with contextlib.suppress(OSError):
+        Path(arguments.scratch).rmdir()
     sys.stderr.flush()
     os._exit(code)  # no clean-up that a stuck native thread could hold up
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
+import shutil
 import socket
 import sys
+import tempfile
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,7 @@ DIAL_SECONDS: Final = 15.0
 PING_SECONDS: Final = 5.0
 #: Unanswered pings after which a process counts as frozen.
 MISSED_PINGS: Final = 3
-#: What a worker needs at most to hang up 100 calls and end, with some air.
+#: What a worker needs at most to hang up 150 calls and end, with some air.
 STOP_SECONDS: Final = 9.0
 #: Between the end of its connection and the end of the process.
 EXIT_SECONDS: Final = 2.0
@@ -72,6 +73,7 @@ class WorkerProcess:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        scratch: str,
     ) -> None:
         self.interface: str | None = None  # the local address it is bound to, once it has dialled
         self.alive = True
@@ -80,6 +82,7 @@ class WorkerProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._scratch = scratch
         self._legs: dict[int, SipLeg] = {}
         self._dials: dict[int, asyncio.Future[Dialled | Refused]] = {}
         self._prompts: OrderedDict[str, int] = OrderedDict()  # key to bytes, least recently played first
@@ -108,33 +111,34 @@ class WorkerProcess:
         return call_id in self._legs
 
     @classmethod
-    async def start(cls, clock: Clock, *, detect_machines: bool, scratch: str) -> WorkerProcess:
-        """Start a process and wait until it is ready. ``scratch`` is a folder for the native stack's files.
+    async def start(cls, clock: Clock, *, detect_machines: bool) -> WorkerProcess:
+        """Start a process and wait until it is ready.
 
         Raises:
             EngineUnavailable: it cannot run here.
         """
         ours, theirs = socket.socketpair()
+        scratch = tempfile.mkdtemp(prefix="ringback-sip-")  # the native stack leaves files behind when it is killed
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-m",
                     f"{__package__}.worker",
+                    f"--scratch={scratch}",
                     *(["--detect-machines"] if detect_machines else []),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
-                    env=os.environ | {"TMPDIR": scratch},
                 )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
-        except OSError as error:
-            ours.close()
-            raise EngineUnavailable(f"no SIP worker process could be started: {error}") from error
-        except BaseException:
+        except BaseException as error:
             ours.close()  # a process that did start reads that as its end
+            shutil.rmtree(scratch, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise EngineUnavailable(f"no SIP worker process could be started: {error}") from error
             raise
-        worker = cls(clock, process, reader, writer)
+        worker = cls(clock, process, reader, writer, scratch)
         try:
             await worker._begin()
         except BaseException:
@@ -164,12 +168,9 @@ class WorkerProcess:
         """Place a call. When the process dies meanwhile, the leg's only event is an Ended with ``engine_failed``.
 
         Raises:
-            ValueError: a call with this id is up here.
             WornOut: nothing was sent, but another worker may take the call.
             EngineUnavailable: nothing was sent.
         """
-        if call_id in self._legs:
-            raise ValueError(f"call {call_id} is up already")
         if not self.alive:
             raise EngineUnavailable("the SIP worker process has ended")
         self._worn = self.worn
@@ -289,6 +290,7 @@ class WorkerProcess:
             async with asyncio.timeout(EXIT_SECONDS):
                 await self._log_relay
         self._writer.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         self._gone.set()
         if code:
             _log.error("a SIP worker process ended unexpectedly", pid=self.pid, how=how)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from ringback.clock import VirtualClock
 from ringback.telephony.port import CallEvent, Ended, HungUpBy, Prompt, PromptFinished
 from ringback.voice.prompts import PromptMaker
@@ -14,7 +12,7 @@ from ringback.voice.speech import Speech
 from ringback.voice.talk import TalkResult, talk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from ringback.clock import Clock
     from ringback.model.template import Template
@@ -103,7 +101,7 @@ class FakeLeg:
         self.done.append((round(self._clock.monotonic() - self._answered_at, 3), what))
 
 
-def _converse(
+def converse(
     template: Template,
     script: Iterable[tuple[float, CallEvent]] = (),
     *,
@@ -131,15 +129,3 @@ def _converse(
         return result, leg, took
 
     return clock.run(main())
-
-
-@pytest.fixture(scope="session")
-def converse() -> Callable[..., tuple[TalkResult, FakeLeg, float]]:
-    """Runs a conversation, see :func:`_converse`. Of the session, so that property tests may use it."""
-    return _converse
-
-
-@pytest.fixture(scope="session")
-def make_leg() -> type[FakeLeg]:
-    """The fake leg itself, for tests that drive it by hand."""
-    return FakeLeg

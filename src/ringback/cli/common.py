@@ -1,0 +1,99 @@
+"""What every command shares: the settings, an open store, errors for people, logging."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import structlog
+import typer
+from rich.console import Console
+
+from ringback.clock import Clock, RealClock
+from ringback.settings import Settings, SettingsError, load_settings
+from ringback.store.database import StoreUnavailable, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from ringback.store.database import Store
+
+T = TypeVar("T")
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class UserError(Exception):
+    """The command cannot be done; the text says why and is all that the user sees."""
+
+
+def fail(text: str) -> NoReturn:
+    """Print an error and end with exit code 1."""
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(1)
+
+
+def settings(**given: Any) -> Settings:
+    """The settings in force; ``given`` are options of the command line."""
+    try:
+        return load_settings(**given)
+    except SettingsError as error:
+        fail(str(error))
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine; known errors become one line for the user."""
+    try:
+        return asyncio.run(main)
+    except (UserError, StoreUnavailable, SettingsError) as error:
+        fail(str(error))
+
+
+@contextlib.asynccontextmanager
+async def opened(in_force: Settings, clock: Clock | None = None) -> AsyncIterator[Store]:
+    """The store of these settings, closed again at the end."""
+    store = await open_store(in_force.database_url, clock or RealClock())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def configure_logging(in_force: Settings) -> None:
+    """Log to standard error: for people, or one JSON object a line."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if in_force.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    level = logging.getLevelNamesMapping()[in_force.log_level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if in_force.log_format == "json" else _keep,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+
+
+def iso(at_ms: int | None) -> str | None:
+    """An instant for output: ISO 8601, UTC, milliseconds."""
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _keep(_logger: Any, _name: str, event: Any) -> Any:
+    return event

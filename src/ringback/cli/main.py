@@ -1,0 +1,38 @@
+"""The `ringback` command and its sub-commands."""
+
+from __future__ import annotations
+
+import typer
+
+from ringback import __version__
+from ringback.cli import accounts, campaigns, demo, farend, reports, serving, tasks, templates, trunks
+
+app = typer.Typer(
+    name="ringback",
+    help="A self-hosted outbound dialler built around automatic redial.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(accounts.app, name="account")
+app.add_typer(trunks.app, name="trunk")
+app.add_typer(templates.app, name="template")
+app.add_typer(tasks.app, name="task")
+app.command("serve")(serving.serve)
+app.command("run")(campaigns.run_campaign)
+app.command("demo")(demo.demo)
+app.command("calls")(reports.calls)
+app.command("flow")(reports.flow)
+app.command("farend")(farend.farend)
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()

@@ -1,0 +1,185 @@
+"""`ringback calls` and `ringback flow`: what came of a task's calls, and of a recall flow's rounds."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ringback.cli.common import UserError, console, iso, opened, run, settings
+from ringback.clock import RealClock
+from ringback.model.states import CallState, TaskState
+from ringback.store import flows, leases, records, tasks
+
+if TYPE_CHECKING:
+    from ringback.settings import Settings
+    from ringback.store.database import Tx
+    from ringback.store.records import CallRecord
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+
+
+def calls(task_id: Annotated[int, typer.Argument(help="Id of the task.")], as_json: AsJson = False) -> None:
+    """Show every call of a task: how it ended, or why it has not been dialled."""
+
+    async def work() -> None:
+        in_force = settings()
+        async with opened(in_force) as store, store.read() as tx:
+            waits = await _why_queued(tx, in_force, task_id)
+            table = Table("callee", "outcome", "sip", "rang", "talked", "by", "keys", "intent", "reason")
+            async for batch in records.listed(tx, task_id):
+                for record in batch:
+                    values = call_values(record, waits)
+                    if as_json:
+                        sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
+                    else:
+                        _add_row(table, values, record)
+            if not as_json:
+                console.print(table)
+
+    run(work())
+
+
+def flow(key_id: Annotated[int, typer.Argument(help="keyId of the recall flow.")], as_json: AsJson = False) -> None:
+    """Show a recall flow: per round who qualified, who did not and why, and how the calls ended."""
+
+    async def work() -> dict[str, Any]:
+        async with opened(settings()) as store, store.read() as tx:
+            return await flow_values(tx, key_id)
+
+    values = run(work())
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
+        return
+    print_flow(values)
+
+
+def call_values(record: CallRecord, waits: str) -> dict[str, Any]:
+    """A call as other programs read it. ``waits`` is why its task gives it no line, when it is queued."""
+    reason = record.reason or None
+    if record.state is CallState.QUEUED:
+        reason = waits
+    elif record.state is CallState.CANCELLED:
+        reason = "the task was cancelled"
+    return {
+        "callee": record.callee,
+        "outcome": record.outcome,
+        "sip_code": record.sip_code,
+        "q850_cause": record.q850_cause,
+        "ring_ms": record.ring_ms,
+        "talk_ms": record.talk_ms,
+        "hung_up_by": record.hung_up_by,
+        "keys": record.keys,
+        "intent": record.intent,
+        "trunk": record.trunk,
+        "started_at": iso(record.started_at),
+        "ended_at": iso(record.ended_at),
+        "reason": reason,
+        "state": record.state,
+    }
+
+
+async def flow_values(tx: Tx, key_id: int) -> dict[str, Any]:
+    """A flow as other programs read it. Raises :class:`UserError` when there is none."""
+    found = await flows.detail(tx, key_id)
+    if found is None:
+        raise UserError(f"there is no recall flow {key_id}")
+    rounds = []
+    for node in found.nodes:
+        left_out = msgspec.json.decode(node.left_out, type=dict[str, int]) if node.left_out else {}
+        skipped = Counter(left_out)
+        ended: dict[str, int] = {}
+        if node.task_id is not None:
+            skipped.update(await records.skipped_by_reason(tx, node.task_id))
+            ended = await records.count_by_end(tx, node.task_id)
+        rounds.append(
+            {
+                "key_id": node.id,
+                "position": node.position,
+                "state": node.state,
+                "task_id": node.task_id,
+                "template_id": node.template_id,
+                "due_at": iso(node.due_at),
+                "started_at": iso(node.started_at),
+                "ended_at": iso(node.ended_at),
+                "qualified": node.qualified,
+                "skipped": dict(skipped),
+                "ended": ended,
+                "reason": node.reason,
+            }
+        )
+    return {
+        "key_id": found.id,
+        "parent_task_id": found.parent_task_id,
+        "state": found.state,
+        "reason": found.reason,
+        "recall_type": int(found.recall_type),
+        "recall_intents": found.recall_intents,
+        "interval_minutes": found.interval_minutes,
+        "rounds": found.rounds,
+        "created_at": iso(found.created_at),
+        "nodes": rounds,
+    }
+
+
+def print_flow(values: dict[str, Any]) -> None:
+    """The flow as a table for people."""
+    who = "the failed" if values["recall_type"] == 1 else "all"
+    intents = ", ".join(values["recall_intents"])
+    console.print(
+        f"recall flow {values['key_id']} of task {values['parent_task_id']}: {values['state']}; recalls {who}"
+        f"{' and' if who != 'all' and intents else ''}{' with intent ' + intents if intents else ''}, "
+        f"{values['rounds']} rounds, {values['interval_minutes']} min apart  {values['reason']}"
+    )
+    table = Table("round", "state", "task", "due", "qualified", "not recalled", "ended")
+    for node in values["nodes"]:
+        table.add_row(
+            str(node["position"]),
+            node["state"],
+            str(node["task_id"] or "–"),
+            node["due_at"] or "–",
+            "–" if node["qualified"] is None else str(node["qualified"]),
+            counts(node["skipped"]),
+            counts(node["ended"]) or node["reason"],
+        )
+    console.print(table)
+
+
+def counts(by_name: dict[str, int]) -> str:
+    """Counts on one line."""
+    return ", ".join(f"{count} {name}" for name, count in by_name.items())
+
+
+async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> str:
+    task = await tasks.get(tx, task_id)
+    if task is None:
+        raise UserError(f"there is no task {task_id}")
+    if task.state is TaskState.CALLING:
+        now_us = RealClock().now_us()
+        waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
+        return waiting.get(task_id, "its turn has not come yet")
+    if task.state is TaskState.WAITING:
+        return f"the task starts {iso(task.send_at)}"
+    return f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else "")
+
+
+def _add_row(table: Table, values: dict[str, Any], record: CallRecord) -> None:
+    table.add_row(
+        values["callee"],
+        values["outcome"] or str(record.state).replace("_", " "),
+        str(values["sip_code"] or ""),
+        _seconds(values["ring_ms"]),
+        _seconds(values["talk_ms"]),
+        values["hung_up_by"] or "",
+        values["keys"] or "",
+        values["intent"] or "",
+        values["reason"] or "",
+    )
+
+
+def _seconds(ms: int | None) -> str:
+    return "" if ms is None else f"{ms / 1000:.1f} s"

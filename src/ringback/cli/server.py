@@ -1,0 +1,188 @@
+"""A whole server in this process: the chosen roles on one store, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ringback.api.app import create_app
+from ringback.api.server import AddressInUse, HttpService, bind
+from ringback.cli.common import UserError
+from ringback.roles.conductor import Conductor
+from ringback.roles.dialler import Dialler, DiallerSettings
+from ringback.roles.library import TemplateLibrary
+from ringback.roles.supervisor import Fatal, supervise
+from ringback.settings import split_address
+from ringback.store import trunks
+from ringback.store.database import Store, open_store
+from ringback.store.lock import DiallerLock
+from ringback.telephony.port import EngineUnavailable
+from ringback.telephony.sandbox import SandboxEngine
+from ringback.telephony.sip.engine import SipEngine
+from ringback.voice.espeak import speech_program
+from ringback.voice.speech import Speech
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringback.clock import Clock
+    from ringback.roles.supervisor import Service
+    from ringback.settings import Settings
+    from ringback.telephony.port import Engine
+
+log = structlog.get_logger(__name__)
+
+#: Limits of the trunk that the sandbox gets by itself.
+SANDBOX_CALLS_PER_SECOND = 50.0
+SANDBOX_CHANNELS = 10_000
+
+
+class Role(StrEnum):
+    """What a server can do."""
+
+    API = "api"
+    DIALLER = "dialler"
+    CONDUCTOR = "conductor"
+
+
+class Server:
+    """Use as an async context manager: inside, the roles run and ``url`` answers."""
+
+    def __init__(self, in_force: Settings, clock: Clock, roles: frozenset[Role] = frozenset(Role)) -> None:
+        self._settings = in_force
+        self._clock = clock
+        self._roles = roles
+        self._stop = asyncio.Event()
+        self._lock = DiallerLock(in_force.database_url)
+        self._store: Store | None = None
+        self._running: asyncio.Task[None] | None = None
+        #: Where the API answers; empty without the API role.
+        self.url = ""
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        assert self._store is not None, "the server has not been entered"
+        return self._store
+
+    async def __aenter__(self) -> Server:
+        """Open everything that can fail, then start the roles.
+
+        Raises :class:`UserError` or :class:`~ringback.store.database.StoreUnavailable` with a text for people.
+        """
+        in_force = self._settings
+        if Role.DIALLER in self._roles:
+            self._lock.acquire()
+        services: dict[str, Callable[[], Service]] = {}
+        try:
+            self._store = await open_store(in_force.database_url, self._clock)
+            if Role.API in self._roles:
+                services["api"] = self._http()
+            if Role.DIALLER in self._roles:
+                if in_force.telephony == "sandbox":
+                    await _ensure_sandbox_trunk(self._store, self._clock)
+                services["dialler"] = self._dialler
+                _make_engine(in_force, self._clock)
+            if Role.CONDUCTOR in self._roles:
+                services["conductor"] = self._conductor
+        except BaseException:
+            await self._close()
+            raise
+        self._running = asyncio.create_task(supervise(services, self._clock, self._stop))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        try:
+            await self.wait()
+        finally:
+            await self._close()
+
+    def stop(self) -> None:
+        """Ask everything to end in good order: no new call, calls in the air end or are hung up."""
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Until everything has ended. Raises :class:`UserError` when something cannot work here."""
+        assert self._running is not None, "the server has not been entered"
+        try:
+            await asyncio.shield(self._running)
+        except Fatal as error:
+            raise UserError(str(error)) from None
+
+    async def _close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+        self._lock.release()
+
+    def _http(self) -> Callable[[], Service]:
+        host, port = split_address(self._settings.listen)
+        try:
+            listening = bind(host, port)
+        except AddressInUse as error:
+            raise UserError(str(error)) from None
+        bound = listening.getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
+        app = create_app(self.store, self._clock, self._settings)
+        # A copy for each start: the HTTP server closes its socket when it ends.
+        return lambda: HttpService(app, listening.dup())
+
+    def _dialler(self) -> Service:
+        in_force = self._settings
+        return _StrictDialler(
+            self.store,
+            _make_engine(in_force, self._clock),
+            self._clock,
+            TemplateLibrary(self.store, Speech(self._clock, speech_program())),
+            DiallerSettings(
+                minute_seconds=in_force.minute_seconds,
+                no_reply_seconds=in_force.no_reply_seconds,
+                idle_poll_seconds=in_force.idle_poll_seconds,
+                drain_seconds=in_force.drain_seconds,
+            ),
+        )
+
+    def _conductor(self) -> Service:
+        return Conductor(
+            self.store,
+            self._clock,
+            minute_seconds=self._settings.minute_seconds,
+            idle_poll_seconds=self._settings.idle_poll_seconds,
+        )
+
+
+class _StrictDialler(Dialler):
+    """A dialler whose engine cannot start stops the whole server: trying again would not help."""
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except EngineUnavailable as error:
+            raise Fatal(str(error)) from None
+
+
+def _make_engine(in_force: Settings, clock: Clock) -> Engine:
+    match in_force.telephony:
+        case "sandbox":
+            return SandboxEngine(clock)
+        case "sip":
+            return SipEngine(clock, workers=in_force.sip_workers)
+        case "asterisk":
+            raise UserError("telephony 'asterisk' is not in this version; use 'sip' or 'sandbox'")
+
+
+async def _ensure_sandbox_trunk(store: Store, clock: Clock) -> None:
+    async with store.write() as tx:
+        if not await trunks.of_engine(tx, "sandbox"):
+            await trunks.add(
+                tx,
+                name="sandbox",
+                engine="sandbox",
+                calls_per_second=SANDBOX_CALLS_PER_SECOND,
+                channels=SANDBOX_CHANNELS,
+                now_ms=clock.now_ms(),
+            )
