@@ -6,10 +6,12 @@ Every setting is a field of :class:`Settings`; its environment variable is the f
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -19,13 +21,22 @@ if TYPE_CHECKING:
 CONFIG_FILE = "ringback.toml"
 PREFIX = "RINGBACK_"
 
+_MORE_THAN_ZERO = (
+    "minute_seconds",
+    "timestamp_tolerance_seconds",
+    "no_reply_seconds",
+    "idle_poll_seconds",
+    "sip_workers",
+    "max_body_megabytes",
+)
+
 
 class SettingsError(Exception):
     """A setting is wrong; the text names it and says why."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set, with its default."""
+    """Everything that can be set, with its default. Raises ValueError that names the setting at fault."""
 
     #: SQLAlchemy URL of the database.
     database_url: str = "sqlite:///ringback.db"
@@ -33,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     telephony: Literal["sip", "asterisk", "sandbox"] = "sip"
     #: Where the HTTP server listens, HOST:PORT.
     listen: str = "127.0.0.1:8700"
+    #: Addresses or networks, with commas between, of reverse proxies whose X-Forwarded-For is believed.
+    trusted_proxies: str = ""
     #: The length of a recall minute in seconds; demos and tests shrink it.
     minute_seconds: float = 60.0
     #: How far a request's Timestamp may be off, either way, in seconds.
@@ -52,19 +65,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: Literal["console", "json"] = "console"
 
     def __post_init__(self) -> None:
-        for name in (
-            "minute_seconds",
-            "timestamp_tolerance_seconds",
-            "no_reply_seconds",
-            "idle_poll_seconds",
-            "sip_workers",
-            "max_body_megabytes",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be more than 0")
-        if self.drain_seconds < 0:
-            raise ValueError("drain_seconds must not be negative")
-        split_address(self.listen)
+        for name in (*_MORE_THAN_ZERO, "drain_seconds"):
+            value = getattr(self, name)
+            # Not a number compares as false with everything.
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a number, got {value}")
+            if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
+                raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
+        try:
+            split_address(self.listen)
+        except ValueError as error:
+            raise ValueError(f"listen {error}") from None
+        for network in self.proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"trusted_proxies must hold addresses or networks: {error}") from None
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """``trusted_proxies``, one by one."""
+        return tuple(part.strip() for part in self.trusted_proxies.split(",") if part.strip())
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None, **given: Any) -> Settings:
@@ -74,28 +95,49 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
     """
     environ = os.environ if environ is None else environ
     path = (folder or Path()) / CONFIG_FILE
-    values = _from_file(path)
-    known = {field.name for field in msgspec.structs.fields(Settings)}
+    known = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, value in _from_file(path).items():
+        if name not in known:
+            raise SettingsError(f"{path}: unknown setting {name}")
+        values[name], sources[name] = value, f"{name} in {path}"
     for variable, text in environ.items():
-        if variable.startswith(PREFIX):
-            name = variable.removeprefix(PREFIX).lower()
-            if name not in known:
-                raise SettingsError(f"unknown setting in the environment: {variable}")
-            values[name] = text
-    values.update({name: value for name, value in given.items() if value is not None})
+        if not variable.startswith(PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in known or variable != PREFIX + name.upper():
+            raise SettingsError(f"unknown setting in the environment: {variable}")
+        values[name], sources[name] = text, f"{variable} in the environment"
+    for name, value in given.items():
+        if value is not None:
+            values[name], sources[name] = value, f"{name} on the command line"
+    for name, value in values.items():
+        try:
+            values[name] = msgspec.convert(value, known[name], strict=False)
+        except msgspec.ValidationError:
+            raise SettingsError(f"{sources[name]}: must be {_wanted(known[name])}, got {value!r}") from None
     try:
-        return msgspec.convert(values, Settings, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"settings: {error}") from None
+        return Settings(**values)
+    except ValueError as error:
+        name = str(error).partition(" ")[0]
+        raise SettingsError(f"{sources.get(name, name)}: {error}") from None
 
 
 def split_address(text: str) -> tuple[str, int]:
     """HOST and PORT of ``HOST:PORT`` (an IPv6 host in brackets). Raises ValueError with a text for people."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdecimal() and int(port) <= 65_535):
+    if not (colon and host and port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65_535):
         raise ValueError(f"must be HOST:PORT, got {text!r}")
     return host, int(port)
+
+
+def _wanted(kind: Any) -> str:
+    choices = get_args(kind)
+    if choices:
+        return "one of " + ", ".join(choices)
+    return {int: "a whole number", float: "a number", str: "a text"}[kind]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

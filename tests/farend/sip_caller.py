@@ -212,7 +212,7 @@ class OutgoingCall:
 
     def sdp(self, direction: str = "sendrecv", port: int | None = None) -> str:
         if self._given_sdp is not None:
-            return self._given_sdp
+            return self._given_sdp.replace("{port}", str(self._rtp.port))
         return (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
             f"m=audio {port or self._rtp.port} RTP/AVP {self.formats}\r\na=rtpmap:0 PCMU/8000\r\n"

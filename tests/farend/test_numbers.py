@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 import msgspec
 import pytest
 from tests.farend.far_end import QUICK, Lab, far_end
-from tests.farend.sip_caller import EVENTS, LOUD_FRAME, PCMA, QUIET_FRAME, OutgoingCall
+from tests.farend.sip_caller import EVENTS, LOUD_FRAME, PCMA, PCMU, QUIET_FRAME, OutgoingCall
 
 from ringback.farend import sounds
 
@@ -105,6 +105,24 @@ def test_a_key_is_pressed_after_a_while_when_there_is_no_prompt() -> None:
         await call.hang_up()
 
     run(story, no_prompt=0.1)
+
+
+def test_a_key_has_the_payload_type_that_the_caller_gave_to_events() -> None:
+    async def story(lab: Lab) -> None:
+        call = await lab.call(
+            PREFIX + "40",
+            sdp=(
+                "v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio {port} RTP/AVP 96 0 97\r\n"
+                "a=rtpmap:96 telephone-event/48000\r\na=rtpmap:97 telephone-event/8000\r\n"
+            ),
+        )
+        answer = await call.answered()
+        assert "RTP/AVP 0 97\r\n" in answer.body
+        keys = await call.packets(8, lambda packet: packet.payload_type != PCMU)
+        assert {packet.payload_type for packet in keys} == {97}
+        await call.hang_up()
+
+    run(story, no_prompt=0.05)
 
 
 def test_no_key_is_sent_to_a_caller_that_takes_no_events() -> None:

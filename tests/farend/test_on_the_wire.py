@@ -377,6 +377,16 @@ def test_without_rport_the_answer_goes_to_the_port_in_via() -> None:
     run(story)
 
 
+def test_answers_cannot_be_aimed_at_somebody_else() -> None:
+    async def story(lab: Lab) -> None:
+        call = await lab.call(BUSY, rport=False)
+        await call.refused(486)
+        lab.phone.send(call.request("OPTIONS", branch="z9hG4bKaimed;received=127.0.0.99"))
+        await call.response(200, method="OPTIONS")
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     "datagram",
     [

@@ -191,7 +191,7 @@ def test_a_hostile_template_makes_no_endless_list() -> None:
 
 
 def test_a_node_that_only_an_unreachable_one_leads_to_is_unreachable() -> None:
-    nodes = {"first": [Hangup()], "a": [Gather(default="b")], "b": [Gather(default="a")]}
+    nodes: dict[str, list[Step]] = {"first": [Hangup()], "a": [Gather(default="b")], "b": [Gather(default="a")]}
     found = list(faults_of("test", "en", "first", nodes))
     assert [fault.field for fault in found] == ["nodes.a", "nodes.b"]
     assert list(faults_of("test", "en", "first", nodes, complete=False)) == []

@@ -60,7 +60,7 @@ class Script:
     silent: bool = False  # not even a 100
     final_after: float = 0.0  # seconds
     reason: str = ""  # Reason header of the final response
-    contact: str = ""  # Contact of the final response; default: this peer
+    contact: str | None = ""  # Contact of every response; empty: this peer; None: left out
     digest: tuple[str, str] | None = None  # user and password to ask for with 401
     answers_cancel: bool = False  # 200 to the INVITE when the CANCEL comes, as if they had crossed
     hangs_up_after: float | None = None  # seconds after the ACK
@@ -68,6 +68,7 @@ class Script:
     says: bytes = b""  # G.711 mu-law, sent from the ACK on
     presses: str = ""  # RFC 4733 digits, sent from the ACK on (after ``says``)
     with_body: bool = True  # session description in 183 and 200
+    codec: int = PCMU  # payload type in it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +197,16 @@ class PeerCall:
         headers = request.headers
         tag = "" if code == 100 else f";tag={self._tag}"
         body = self._session() if with_body else ""
-        contact = self.script.contact or f"<sip:{self.callee}@{self.peer.host}:{self.peer.port}>"
+        contact = ""
+        if self.script.contact is not None:
+            value = self.script.contact or f"<sip:{self.callee}@{self.peer.host}:{self.peer.port}>"
+            contact = f"Contact: {value}\r\n"
         kind = "Content-Type: application/sdp\r\n" if body else ""
         self._send(
             f"SIP/2.0 {code} {PHRASES[code]}\r\n"
             f"Via: {headers['via']}\r\nFrom: {headers['from']}\r\nTo: {headers['to']}{tag}\r\n"
-            f"Call-ID: {headers['call-id']}\r\nCSeq: {headers['cseq']}\r\nContact: {contact}\r\n"
-            f"{extra}{kind}Content-Length: {len(body)}\r\n\r\n{body}"
+            f"Call-ID: {headers['call-id']}\r\nCSeq: {headers['cseq']}\r\n"
+            f"{contact}{extra}{kind}Content-Length: {len(body)}\r\n\r\n{body}"
         )
 
     def _session(self) -> str:
@@ -210,7 +214,7 @@ class PeerCall:
         port = self._rtp_transport.get_extra_info("sockname")[1]
         return (
             f"v=0\r\no=peer 1 1 IN IP4 {self.peer.host}\r\ns=-\r\nc=IN IP4 {self.peer.host}\r\nt=0 0\r\n"
-            f"m=audio {port} RTP/AVP {PCMU} {TELEPHONE_EVENT}\r\na=rtpmap:{PCMU} PCMU/8000\r\n"
+            f"m=audio {port} RTP/AVP {self.script.codec} {TELEPHONE_EVENT}\r\n"
             f"a=rtpmap:{TELEPHONE_EVENT} telephone-event/8000\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\na=sendrecv\r\n"
         )
 

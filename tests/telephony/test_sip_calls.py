@@ -194,6 +194,26 @@ def test_a_redirect_is_never_followed(story, engine):
     story(what)
 
 
+def test_a_redirect_to_nowhere(story, engine):
+    async def what(peer):
+        ended = await end_of(await engine.dial(order_to(peer, "1000", next(call_ids))))
+        assert ended.sip_code == 302
+        assert len(peer.calls) == 1
+
+    story(what, default=Script(provisional=(100,), final=302, contact=None))
+
+
+def test_an_answer_with_a_codec_we_do_not_have_is_hung_up(story, engine):
+    async def what(peer):
+        ended = await end_of(await engine.dial(order_to(peer, "1000", next(call_ids))))
+        assert ended.hung_up_by is HungUpBy.RINGBACK
+        assert "without media" in ended.reason
+        await (await peer.call()).wait_for("BYE")
+        assert peer.calls[0].count("ACK") == 1
+
+    story(what, default=Script(codec=18))
+
+
 def test_giving_up_while_it_rings_sends_cancel(story, engine):
     async def what(peer):
         leg = await engine.dial(order_to(peer, "1000", next(call_ids)))
@@ -255,6 +275,7 @@ def test_an_answer_without_media_is_hung_up(story, engine):
         events = await events_until(leg, Ended)
         assert Answered() in events
         assert events[-1].hung_up_by is HungUpBy.RINGBACK
+        assert "without media" in events[-1].reason
         await peer.calls[0].wait_for("BYE")
 
     story(what, default=Script(with_body=False))

@@ -29,6 +29,11 @@ def test_how_an_unanswered_call_ended(text, ended):
     assert ended_unanswered(CloseText.parse(text), None) == ended
 
 
+def test_a_final_response_that_the_stack_could_not_read_still_counts():
+    assert ended_unanswered(CloseText.parse("Bad message [74]"), 302).sip_code == 302
+    assert ended_unanswered(CloseText.parse("Bad message [74]"), 200).sip_code is None
+
+
 @pytest.mark.parametrize(("final", "code"), [(None, None), (487, 487), (486, 486), (200, None)])
 def test_how_a_call_ended_that_we_gave_up(final, code):
     ended = ended_unanswered(CloseText.parse("Rejected by user"), final)
@@ -74,7 +79,8 @@ def message(*lines: str) -> str:
 class Tap:
     def __init__(self):
         self.seen = []
-        self.tap = WireTap(lambda call_id, seen: self.seen.append((call_id, seen)))
+        self.up = True
+        self.tap = WireTap(lambda call_id: self.up, lambda call_id, seen: self.seen.append((call_id, seen)))
 
     def trace(self, direction: str, text: str) -> None:
         record = logging.LogRecord(TRACE_LOGGER, logging.DEBUG, "", 0, f"{direction} UDP a -> b\n{text}", (), None)
@@ -116,4 +122,7 @@ def test_what_the_trace_does_not_tell():
     tap.tap.forget(42)
     tap.tap.forget(42)
     tap.trace("RX", ok)  # after the end
+    tap.up = False
+    tap.trace("TX", INVITE)  # seen only after the end
+    tap.trace("RX", ok)
     assert tap.seen == []

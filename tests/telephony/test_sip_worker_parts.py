@@ -18,6 +18,7 @@ from baresip.errors import AudioNotActive, StaleHandleError
 
 from ringback.telephony.sip.media import AHEAD_BYTES, MediaLoop
 from ringback.telephony.sip.outgoing_call import CONFIRM_SECONDS, RESPONSE_GRACE_SECONDS, OutgoingCall
+from ringback.telephony.sip.worker import ENGINE_SILENT_SECONDS, Worker
 
 FRAME_BYTES = BYTES_PER_SECOND // 50
 
@@ -368,3 +369,18 @@ def test_prompts_are_played_between_answer_and_end_only():
         assert story.native.audio.sent == counting(0.1)
 
     tell(what)
+
+
+def test_a_worker_whose_engine_is_frozen_ends():
+    clock = VirtualClock()
+
+    class Writer:
+        def write(self, frame):
+            pass
+
+    async def story():
+        worker = Worker(Writer(), detect_machines=True)
+        await worker.serve(asyncio.StreamReader())  # open, but nothing ever comes
+        return clock.monotonic()
+
+    assert ENGINE_SILENT_SECONDS <= clock.run(story()) <= ENGINE_SILENT_SECONDS + 1

@@ -212,6 +212,28 @@ def test_a_worker_that_does_not_answer_a_dial_is_ended(monkeypatch):
 
 
 @sip
+def test_a_cancelled_dial_leaves_no_call_behind():
+    async def what(engine, peer):
+        (pid,) = pids(engine)
+        os.kill(pid, signal.SIGSTOP)
+        dial = asyncio.create_task(engine.dial(order_to(peer, "1000", 1)))
+        unreachable = order_to(peer, "1000", 2, host="198.51.100.1")
+        refused = asyncio.create_task(engine.dial(unreachable))
+        await RealClock().sleep(0)
+        for task in (dial, refused):
+            task.cancel()
+        await asyncio.gather(dial, refused, return_exceptions=True)
+        assert engine.free_lines() == 98
+        os.kill(pid, signal.SIGCONT)
+        await (await peer.call()).wait_for("CANCEL")
+        async with asyncio.timeout(LONGEST_WAIT):
+            while engine.free_lines() < 100:
+                await RealClock().sleep(0.01)
+
+    run(what, default=Script(final=None), local_host="127.0.0.1")
+
+
+@sip
 def test_when_the_engine_is_killed_its_workers_hang_up_and_end():
     program = textwrap.dedent(
         """

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar, MediaType, Response, get
+import structlog
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
 from ringback.api.itnio import recall_flows, tasks
-from ringback.api.itnio.door import Door
-from ringback.api.metrics import metrics_text
+from ringback.api.itnio.door import PREFIXES, Door
+from ringback.api.itnio.envelope import answer, bad
+from ringback.api.metrics import CONTENT_TYPE, metrics_text
+from ringback.store.database import StoreUnavailable
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
     from ringback.settings import Settings
     from ringback.store.database import Store
+
+log = structlog.get_logger(__name__)
+
+#: A database that takes longer than this for the smallest question is not ready.
+READY_SECONDS = 2.0
 
 
 def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
@@ -33,20 +45,36 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
     async def ready() -> Response[str]:
         """The database answers."""
         try:
-            async with store.read() as tx:
+            async with asyncio.timeout(READY_SECONDS), store.read() as tx:
                 await tx.execute(text("SELECT 1"))
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StoreUnavailable, TimeoutError) as error:
+            log.warning("not_ready", error=str(error) or type(error).__name__)
             return Response("the database does not answer", status_code=503)
         return Response("ok")
 
-    @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False)
+    @get("/metrics", include_in_schema=False)
     async def metrics() -> Response[bytes]:
         """Prometheus metrics."""
-        return Response(await metrics_text(store), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await metrics_text(store), headers={"content-type": CONTENT_TYPE})
 
     return Litestar(
         route_handlers=[live, ready, metrics, *tasks.routes(door), *recall_flows.routes(door)],
-        openapi_config=OpenAPIConfig(title="Ringback", version=__version__, path="/schema"),
+        exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
+        # The description alone: the pages that show it load their scripts from elsewhere.
+        openapi_config=OpenAPIConfig(
+            title="Ringback", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin(path="/")]
+        ),
         # The door reads bodies itself and answers in the vendor's form when one is too large.
         request_max_body_size=None,
+        # The framework would set up logging for the whole process; that is for whoever starts it.
+        logging_config=None,
     )
+
+
+def _not_routed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """An operation that is not offered is answered in the vendor's form too, under the vendor's paths."""
+    path = request.url.path
+    if any(path.startswith(f"{prefix}/") for prefix in PREFIXES):
+        fault = bad("path", f"there is no operation {request.method} {path}")
+        return answer(fault.code, fault.message)
+    return create_exception_response(request, error)

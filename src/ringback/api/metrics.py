@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge, generate_latest
 
 from ringback.store import records, trunks
 
 if TYPE_CHECKING:
     from ringback.store.database import Store
+
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 async def metrics_text(store: Store) -> bytes:

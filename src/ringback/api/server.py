@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from litestar import Litestar
 
@@ -29,19 +29,31 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(1024)
     except OSError as error:
         listening.close()
+        where = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
-            raise AddressInUse(f"{host}:{port} is in use by another program; choose another with --listen") from None
-        raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise AddressInUse(f"{where} is in use by another program; choose another with --listen") from None
+        raise AddressInUse(f"cannot listen on {where}: {error.strerror or error}") from None
     return listening
 
 
 class HttpService:
-    """Runs until stopped; open requests end first."""
+    """Runs until stopped; open requests end first.
 
-    def __init__(self, app: Litestar, listening: socket.socket) -> None:
+    ``trusted_proxies`` are addresses or networks whose X-Forwarded-For is believed. Without any, the caller's address
+    is that of the connection, so nobody can talk himself past an account's address list.
+    """
+
+    def __init__(self, app: Litestar, listening: socket.socket, *, trusted_proxies: Sequence[str] = ()) -> None:
         self._listening = listening
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="on", server_header=False
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=10,
+            lifespan="on",
+            server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
         )
         self._server = _Server(config)
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-console = Console(highlight=False, soft_wrap=True)
+#: Where output is no terminal, tables get a fixed width that suits a log.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 class UserError(Exception):

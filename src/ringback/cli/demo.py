@@ -192,7 +192,7 @@ def _print_rounds(rounds: list[Round]) -> None:
             why = "all numbers of the task"
         else:
             failed = Counter(str(call.outcome) for call in before.calls if call.outcome in FAILED_OUTCOMES)
-            why = f"failed in the {before.name}: {counts(failed)}"
+            why = f"failed in {before.name}: {counts(failed)}"
         table.add_row(one.name, str(len(one.calls)), counts(Counter(str(call.outcome) for call in one.calls)), why)
         before = one
     console.print(table)

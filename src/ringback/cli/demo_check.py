@@ -30,8 +30,10 @@ def problems_of(numbers: list[str], rounds: list[Round], wanted_rounds: int) -> 
     earlier: Counter[str] = Counter()
     for one in rounds:
         dialled = [call.callee for call in one.calls]
-        for callee in sorted(expected.symmetric_difference(dialled)):
-            problems.append(f"{one.name}: {callee} was {'not ' if callee in expected else ''}dialled")
+        problems += [
+            f"{one.name}: {callee} was {'not ' if callee in expected else ''}dialled"
+            for callee in sorted(expected.symmetric_difference(dialled))
+        ]
         failed = set()
         for call in one.calls:
             wanted = behaviour(call.callee, earlier[call.callee])

@@ -91,7 +91,8 @@ class _Lines:
         if self._said.get(name) != now:
             self._said[name] = now
             self.say(
-                f"{name}: {_TASK_WORDS[task['status']]}, {task['callTotal']} of {task['numCnt']} called, {_figures(task)}"
+                f"{name}: {_TASK_WORDS[task['status']]}, "
+                f"{task['callTotal']} of {task['numCnt']} called, {_figures(task)}"
             )
 
     def say(self, text: str) -> None:

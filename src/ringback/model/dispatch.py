@@ -32,7 +32,10 @@ class LaneView(msgspec.Struct, frozen=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan needs of a task that is calling. ``trunk_id`` ``None``: the first trunk there is."""
+    """What the plan needs of a task that is calling. ``trunk_id`` ``None``: the first trunk there is.
+
+    ``served_us``: the latest slot it was given, epoch microseconds.
+    """
 
     id: int
     trunk_id: int | None
@@ -40,7 +43,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     active: int
     windows: tuple[Window, ...]
     lanes: tuple[LaneView, ...]
-    served_at: int
+    served_us: int
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -53,7 +56,10 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The decision. ``wake_us``: when time alone can change it (``None``: only an event can)."""
+    """The decision. ``wake_us``: when time alone can change it (``None``: only an event can).
+
+    ``next_slot_us`` holds every trunk whose next slot has moved, with or without a grant.
+    """
 
     grants: list[Grant]
     next_slot_us: dict[int, int]
@@ -83,22 +89,25 @@ def plan_lease(
     *,
     now_us: int,
     horizon_us: int,
+    grace_us: int,
     free_lines: int,
     trunks: list[TrunkView],
     tasks: list[TaskView],
 ) -> Plan:
-    """Decide which calls may start within ``horizon_us`` from now."""
+    """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned."""
     plan = Plan([], {}, {}, None)
     wakes: list[int] = []
     by_trunk: dict[int, list[_Wish]] = {}
     known = {trunk.id: trunk for trunk in trunks}
     default = min(known, default=None)
-    for task in sorted(tasks, key=lambda task: (task.served_at, task.id)):
+    # A task served in the future was served before the clock was set back: it must not wait for that time again.
+    soonest_us = now_us + horizon_us
+    for task in sorted(tasks, key=lambda task: (task.served_us if task.served_us <= soonest_us else 0, task.id)):
         trunk_id = default if task.trunk_id is None else task.trunk_id
         if trunk_id is None or trunk_id not in known:
             plan.waiting[task.id] = "there is no trunk to dial through"
             continue
-        wish, opening_us = _wish(task, now_us)
+        wish, opening_us = _wish(task, now_us // 1000, (now_us + horizon_us + grace_us) // 1000)
         if opening_us is not None:
             wakes.append(opening_us)
         if isinstance(wish, str):
@@ -116,31 +125,36 @@ def plan_lease(
             horizon_us=horizon_us,
             limit=max(0, min(lines, wanted)),
         )
-        free_lines -= len(slots)
-        if slots:
+        if slots or next_slot < trunk.next_slot_us:
             plan.next_slot_us[trunk_id] = next_slot
         _share(slots, wishes)
         for wish in wishes:
             plan.grants.extend(_grants(wish, trunk_id))
             if not wish.given:
-                plan.waiting[wish.task_id] = (
-                    f"all lines of trunk {trunk.name} are busy" if lines <= 0 else f"trunk {trunk.name} is at its rate"
-                )
+                plan.waiting[wish.task_id] = _shortage(trunk, free_lines, len(slots))
+        free_lines -= len(slots)
         if lines > len(slots) and wanted > len(slots):
             wakes.append(next_slot)
     return msgspec.structs.replace(plan, wake_us=min(wakes, default=None))
 
 
-def _wish(task: TaskView, now_us: int) -> tuple[_Wish | str, int | None]:
-    """What the task could start now, or why not; and when a closed window of it opens next."""
-    now_ms = now_us // 1000
+def _wish(task: TaskView, now_ms: int, last_ms: int) -> tuple[_Wish | str, int | None]:
+    """What the task could start now, or why not; and when a closed window of it opens next.
+
+    ``last_ms`` is the latest instant at which such a call may leave: its window must still be open then.
+    """
     lanes = [lane for lane in task.lanes if lane.queued > 0]
-    open_lanes = [lane for lane in lanes if is_open(task.windows, lane.zone, now_ms)]
-    openings = [
-        opening
-        for lane in lanes
-        if lane not in open_lanes and (opening := next_opening(task.windows, lane.zone, now_ms)) is not None
-    ]
+    open_lanes: list[LaneView] = []
+    openings: list[int] = []
+    for lane in lanes:
+        opening = next_opening(task.windows, lane.zone, now_ms)
+        if opening == now_ms:
+            if is_open(task.windows, lane.zone, last_ms):
+                open_lanes.append(lane)
+                continue
+            opening = next_opening(task.windows, lane.zone, last_ms)
+        if opening is not None:
+            openings.append(opening)
     opening_us = min(openings) * 1000 if openings else None
     queued = sum(lane.queued for lane in open_lanes)
     allowance = queued if task.lines is None else min(queued, task.lines - task.active)
@@ -165,6 +179,15 @@ def _share(slots: list[int], wishes: list[_Wish]) -> None:
             del hungry[turn]
         else:
             turn += 1
+
+
+def _shortage(trunk: TrunkView, free_lines: int, slots: int) -> str:
+    """Why a task of the trunk got no slot when there were so many ``slots`` and these ``free_lines`` of the worker."""
+    if slots >= trunk.channels - trunk.busy:
+        return f"all lines of trunk {trunk.name} are busy"
+    if slots >= free_lines:
+        return "all lines of the telephony engine are busy"
+    return f"trunk {trunk.name} is at its rate"
 
 
 def _grants(wish: _Wish, trunk_id: int) -> list[Grant]:

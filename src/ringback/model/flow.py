@@ -5,6 +5,7 @@ Source: recall rules 1 to 7 of the design; the ranges are the vendor's (interval
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,8 @@ MIN_ROUNDS = 1
 MAX_ROUNDS = 10
 MAX_TASK_NAME = 64
 MAX_INTENT_LENGTH = 32
+#: Each is a bound value of the statement that chooses who is recalled.
+MAX_INTENTS = 100
 
 
 class InvalidFlow(ValueError):
@@ -53,7 +56,11 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True):
         if not MIN_ROUNDS <= self.rounds <= MAX_ROUNDS:
             raise InvalidFlow("recallNum", f"must be {MIN_ROUNDS} to {MAX_ROUNDS}, got {self.rounds}")
         if len(self.template_ids) > self.rounds:
-            raise InvalidFlow("nodeList", f"has {len(self.template_ids)} nodes for {self.rounds} rounds, at most one each")
+            raise InvalidFlow(
+                "nodeList", f"has {len(self.template_ids)} nodes for {self.rounds} rounds, at most one each"
+            )
+        if len(self.intents) > MAX_INTENTS:
+            raise InvalidFlow("recallIntent", f"has {len(self.intents)} intent codes, at most {MAX_INTENTS}")
         for intent in self.intents:
             if not 1 <= len(intent) <= MAX_INTENT_LENGTH:
                 raise InvalidFlow("recallIntent", f"an intent code has 1 to {MAX_INTENT_LENGTH} characters")
@@ -77,7 +84,7 @@ def due_at(previous_finished_ms: int, interval_minutes: int, minute_seconds: flo
 
     ``minute_seconds`` is the length of a recall minute (60, but for demos and tests).
     """
-    return previous_finished_ms + round(interval_minutes * minute_seconds * 1000)
+    return previous_finished_ms + math.ceil(interval_minutes * minute_seconds * 1000)
 
 
 def recall_task_name(parent_name: str, position: int, taken: Callable[[str], bool]) -> str:

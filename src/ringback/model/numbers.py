@@ -20,6 +20,8 @@ UNKNOWN_ZONE = ""
 
 _CALLEE = re.compile(rf"[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}", re.ASCII)
 _LONGEST_COUNTRY_CODE = 3
+# What phonenumbers calls the region of codes that belong to no country, such as 800.
+_NO_COUNTRY = "001"
 
 
 class InvalidNumber(ValueError):
@@ -55,10 +57,12 @@ def zone_key(callee: str) -> str:
 
 def country(callee: str) -> str | None:
     """ISO 3166 code of the country whose code the number starts with; ``None`` when there is none."""
+    if callee.startswith("0"):  # no country code does, but int() below would pass over it
+        return None
     for length in range(1, _LONGEST_COUNTRY_CODE + 1):
         regions = COUNTRY_CODE_TO_REGION_CODE.get(int(callee[:length]))
         if regions:
-            return str(regions[0])
+            return None if regions[0] == _NO_COUNTRY else str(regions[0])
     return None
 
 

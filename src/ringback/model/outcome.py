@@ -90,7 +90,8 @@ _NOT_AVAILABLE_CAUSES = frozenset({18, 19})
 
 def classify(evidence: Evidence) -> Outcome:
     """The outcome that the evidence allows. Total: every evidence has exactly one outcome, never UNKNOWN."""
-    if evidence.answered:
+    # A 2xx that nobody had noted yet (its process died) is an answer too.
+    if evidence.answered or (evidence.sip_code is not None and 200 <= evidence.sip_code < 300):
         return Outcome.VOICEMAIL if evidence.machine else Outcome.ANSWERED
     not_available = Outcome.NO_ANSWER if evidence.progress.rang else Outcome.UNREACHABLE
     if evidence.gave_up:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -78,7 +79,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Itself, when everything is in range. Raises :class:`InvalidTask`."""
         if not MIN_NAME <= len(self.name) <= MAX_NAME:
             raise InvalidTask("taskName", f"must have {MIN_NAME} to {MAX_NAME} characters, has {len(self.name)}")
-        if any(not character.isprintable() for character in self.name):
+        # Blanks other than the plain one are welcome: Chinese names hold the wide one.
+        if any(not one.isprintable() and unicodedata.category(one) != "Zs" for one in self.name):
             raise InvalidTask("taskName", "must not hold control characters")
         if self.caller_id and not (
             self.caller_id.isascii() and self.caller_id.isdecimal() and len(self.caller_id) <= MAX_CALLER_ID_DIGITS

@@ -249,8 +249,10 @@ def _file_fault(file: str) -> str | None:
 
 
 def _gather_faults(gather: Gather, where: str) -> Iterator[Fault]:
-    if not gather.keys or len(set(gather.keys)) != len(gather.keys) or not set(gather.keys) <= set(ALL_KEYS):
+    accepted = set(gather.keys)
+    if not accepted or len(accepted) != len(gather.keys) or not accepted <= set(ALL_KEYS):
         yield Fault(f"{where}.keys", f"must be some of {ALL_KEYS}, each once")
+        accepted = set(ALL_KEYS)
     if not 1 <= gather.max_keys <= MAX_GATHERED_KEYS:
         yield Fault(f"{where}.max_keys", f"must be 1 to {MAX_GATHERED_KEYS}, is {gather.max_keys}")
     if not (math.isfinite(gather.timeout) and MIN_TIMEOUT_SECONDS <= gather.timeout <= MAX_TIMEOUT_SECONDS):
@@ -260,8 +262,8 @@ def _gather_faults(gather: Gather, where: str) -> Iterator[Fault]:
         )
     for pressed in gather.cases:
         field = f"{where}.cases.{pressed}"
-        if not pressed or not set(pressed) <= set(gather.keys):
-            yield Fault(field, f"can never be pressed: this gather takes the keys {gather.keys}")
+        if not pressed or not set(pressed) <= accepted:
+            yield Fault(field, f"can never be pressed: the keys of this gather are {gather.keys[:20]}")
         elif len(pressed) > gather.max_keys:
             yield Fault(field, f"can never be pressed: max_keys is {gather.max_keys}")
 
@@ -279,7 +281,7 @@ def _missing_nodes(initial_node: str | None, nodes: Mapping[str, Sequence[Step |
 
 
 def _no_such_node(name: str, nodes: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name[:64], list(nodes), n=1)
+    near = difflib.get_close_matches(name[:64], islice(nodes, MAX_NODES), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"there is no node {name[:64]!r}{hint}"
 

@@ -6,14 +6,18 @@ is not called at all while its task has windows: what cannot be decided is not d
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import datetime
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 MAX_WINDOWS = 3
 MINUTES_A_DAY = 24 * 60
+_MINUTE_MS = 60_000
+_LOOK_AHEAD_MINUTES = 2 * MINUTES_A_DAY
+_TIME_OF_DAY = re.compile(r"([0-9]{1,2}):([0-5][0-9])")
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -42,62 +46,72 @@ def parse_window(start: str, end: str) -> Window:
 
 def is_open(windows: tuple[Window, ...], zone_key: str, now_ms: int) -> bool:
     """Whether numbers of that zone key may be called now. Without windows: always. Unknown zone: never."""
-    if not windows:
-        return True
-    if not zone_key:
-        return False
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    for name in zone_key.split(","):
-        local = now.astimezone(_zone(name))
-        minute = local.hour * 60 + local.minute
-        if not any(window.holds(minute) for window in windows):
-            return False
-    return True
+    return not windows or _is_open_in(windows, zone_key, now_ms // _MINUTE_MS)
 
 
 def next_opening(windows: tuple[Window, ...], zone_key: str, now_ms: int) -> int | None:
-    """The first full minute at or after now when the window is open, epoch ms; ``None`` when not within two days."""
+    """The first instant at or after now when the window is open, epoch ms: now itself, or the start of a minute.
+
+    ``None`` when it does not open within two days.
+    """
     if is_open(windows, zone_key, now_ms):
         return now_ms
-    if not zone_key:
-        return None
-    minute = 60_000
-    at = now_ms - now_ms % minute + minute
-    # Edges are the only instants where the answer can change: local window starts, in each zone.
-    for candidate in _starts_after(windows, zone_key, at):
-        if is_open(windows, zone_key, candidate):
-            return candidate
+    minute = _opening_after(windows, zone_key, now_ms // _MINUTE_MS)
+    return None if minute is None else minute * _MINUTE_MS
+
+
+# A lease asks for every zone of every task, many times a second, and the answer changes by the minute only.
+@lru_cache(maxsize=16_384)
+def _is_open_in(windows: tuple[Window, ...], zone_key: str, minute: int) -> bool:
+    zones = _zones(zone_key)
+    return bool(zones) and _closed_minutes(windows, zones, minute) == 0
+
+
+@lru_cache(maxsize=16_384)
+def _opening_after(windows: tuple[Window, ...], zone_key: str, minute: int) -> int | None:
+    zones = _zones(zone_key)
+    last = minute + _LOOK_AHEAD_MINUTES
+    while zones and minute <= last:
+        wait = _closed_minutes(windows, zones, minute)
+        if wait == 0:
+            return minute
+        minute += wait
     return None
 
 
-def _starts_after(windows: tuple[Window, ...], zone_key: str, at_ms: int) -> list[int]:
-    starts = set()
-    base = datetime.fromtimestamp(at_ms / 1000, UTC)
-    for name in zone_key.split(","):
-        zone = _zone(name)
-        today = base.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-        for day in range(3):
-            for window in windows:
-                local = (today + timedelta(days=day)).replace(
-                    hour=window.start // 60, minute=window.start % 60
-                )
-                # A local time that a DST change skips is read as the instant after the gap; one hour later is
-                # tried too, for zones whose gap moves the opening.
-                instant = int(local.timestamp() * 1000)
-                starts.update({instant, instant + 3_600_000})
-    return sorted(start for start in starts if start >= at_ms)
+def _closed_minutes(windows: tuple[Window, ...], zones: tuple[ZoneInfo, ...], minute: int) -> int:
+    """0 when every zone is open in this minute (of the epoch), else for how many minutes one of them is surely not."""
+    return max(_closed_minutes_in(windows, zone, minute) for zone in zones)
+
+
+def _closed_minutes_in(windows: tuple[Window, ...], zone: ZoneInfo, minute: int) -> int:
+    local = _local(zone, minute)
+    of_day = local.hour * 60 + local.minute
+    if any(window.holds(of_day) for window in windows):
+        return 0
+    wait = min((window.start - of_day) % MINUTES_A_DAY for window in windows)
+    if _local(zone, minute + wait).utcoffset() == local.utcoffset():
+        return wait
+    # The clocks change before then, and the window may open with that: changes happen on quarters of an hour.
+    return min(wait, 15 - minute % 15)
+
+
+def _local(zone: ZoneInfo, minute: int) -> datetime:
+    return datetime.fromtimestamp(minute * 60, zone)
 
 
 def _minute_of_day(text: str) -> int:
-    hour, colon, minute = text.strip().partition(":")
-    if not (colon and hour.isdecimal() and minute.isdecimal() and len(hour) <= 2 and len(minute) == 2):
-        raise ValueError(f"must be a time of day HH:MM, got {text!r}")
-    value = int(hour) * 60 + int(minute)
-    if int(minute) > 59 or value > MINUTES_A_DAY:
+    written = _TIME_OF_DAY.fullmatch(text.strip())
+    value = int(written[1]) * 60 + int(written[2]) if written else None
+    if value is None or value > MINUTES_A_DAY:
         raise ValueError(f"must be a time of day HH:MM, got {text!r}")
     return value
 
 
 @lru_cache(maxsize=512)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _zones(zone_key: str) -> tuple[ZoneInfo, ...]:
+    """The zones of a key; none when one of them is not known here, so that what cannot be decided is not dialled."""
+    try:
+        return tuple(ZoneInfo(name) for name in zone_key.split(",")) if zone_key else ()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import bindparam, case, select, update
@@ -14,9 +14,13 @@ from ringback.store import tasks
 from ringback.store.schema import call, lane, task, trunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ringback.store.database import Tx
+
+
+#: SQLite takes 32,766 parameters, as it is usually built; after an outage more results than that may wait.
+_IDS_A_STATEMENT = 10_000
 
 
 class CallResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,19 +71,15 @@ async def ended(
     A result of a call that the worker does not hold (any more) changes nothing: the worker was fenced off. Returns the
     ids of the tasks that finished. ``minute_seconds`` is the length of a recall minute.
     """
-    held = (
-        await tx.execute(
+    by_id = {result.call_id: result for result in results}
+    held: list[Any] = []
+    for ids in _parts(by_id):
+        held += await tx.execute(
             select(call.c.id, call.c.task_id, call.c.trunk_id)
-            .where(
-                call.c.id.in_([result.call_id for result in results]),
-                call.c.worker_id == worker_id,
-                call.c.state.in_(ON_THE_LINE),
-            )
+            .where(call.c.id.in_(ids), call.c.worker_id == worker_id, call.c.state.in_(ON_THE_LINE))
             .order_by(call.c.id)
             .with_for_update()
         )
-    ).all()
-    by_id = {result.call_id: result for result in results}
     if not held:
         return []
     await tx.execute(
@@ -120,26 +120,25 @@ async def ended(
 
 async def released(tx: Tx, worker_id: int, call_ids: Sequence[int]) -> None:
     """Give back calls whose INVITE never left this worker: queued again, or cancelled with their task."""
-    rows = (
-        await tx.execute(
+    rows: list[Any] = []
+    for ids in _parts(call_ids):
+        rows += await tx.execute(
             select(call.c.id, call.c.task_id, call.c.zone, call.c.trunk_id, task.c.state.label("task_state"))
             .join(task, task.c.id == call.c.task_id)
-            .where(call.c.id.in_(call_ids), call.c.worker_id == worker_id, call.c.state == CallState.DIALLING)
+            .where(call.c.id.in_(ids), call.c.worker_id == worker_id, call.c.state == CallState.DIALLING)
             .order_by(call.c.id)
             .with_for_update(of=call)
         )
-    ).all()
-    if not rows:
-        return
-    await tx.execute(
-        update(call)
-        .where(call.c.id.in_([row.id for row in rows]))
-        .values(state=CallState.QUEUED, worker_id=None, trunk_id=None, started_at=None)
-    )
     over = [row for row in rows if row.task_state in TASK.final_states()]
     back = [row for row in rows if row.task_state not in TASK.final_states()]
-    if over:
-        await tx.execute(update(call).where(call.c.id.in_([row.id for row in over])).values(state=CallState.CANCELLED))
+    for ids in _parts([row.id for row in rows]):
+        await tx.execute(
+            update(call)
+            .where(call.c.id.in_(ids))
+            .values(state=CallState.QUEUED, worker_id=None, trunk_id=None, started_at=None)
+        )
+    for ids in _parts([row.id for row in over]):
+        await tx.execute(update(call).where(call.c.id.in_(ids)).values(state=CallState.CANCELLED))
     await _free_lines(tx, Counter(row.trunk_id for row in rows))
     for task_id, count in Counter(row.task_id for row in over).items():
         await tx.execute(
@@ -174,6 +173,13 @@ async def held_by_others(tx: Tx, worker_id: int) -> dict[int, list[Held]]:
     for row in rows:
         held.setdefault(row.worker_id, []).append(Held(row.id, CallState(row.state), row.started_at, row.answered_at))
     return held
+
+
+def _parts(call_ids: Iterable[int]) -> Iterator[list[int]]:
+    """The ids, each once, in lists that fit the parameters of one statement."""
+    ids = list(dict.fromkeys(call_ids))
+    for start in range(0, len(ids), _IDS_A_STATEMENT):
+        yield ids[start : start + _IDS_A_STATEMENT]
 
 
 async def _free_lines(tx: Tx, lines: Counter[int]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 Tx = AsyncConnection
 
 _READERS = 4
-_LOCK_WAIT_SECONDS = 5
+#: How long a statement waits for another program that holds the database.
+LOCK_WAIT_SECONDS = 5.0
 
 
 class StoreUnavailable(Exception):
@@ -69,6 +70,7 @@ class Store:
         self._writer = writer
         self._reader = reader
         self._clock = clock
+        self._closed = False
         self._write_turn = asyncio.Lock()
         # In memory there is a single connection, so readers wait for the writer.
         self._read_turn: contextlib.AbstractAsyncContextManager[Any] = (
@@ -80,6 +82,7 @@ class Store:
     async def write(self) -> AsyncIterator[Tx]:
         """One writing transaction: committed at the end of the block, rolled back when it raises."""
         async with self._write_turn:
+            self._check_open()
             with self._clock.holding():
                 async with self._writer.begin() as tx:
                     yield tx
@@ -88,6 +91,7 @@ class Store:
     async def read(self) -> AsyncIterator[Tx]:
         """One reading transaction: a consistent view."""
         async with self._read_turn:
+            self._check_open()
             with self._clock.holding():
                 async with self._reader.connect() as tx:
                     yield tx
@@ -109,24 +113,29 @@ class Store:
                 bell.ring()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection. Whoever asks for a transaction from now on gets :class:`StoreUnavailable`."""
+        self._closed = True
         with self._clock.holding():
             await self._writer.dispose()
             if self._reader is not self._writer:
                 await self._reader.dispose()
 
+    def _check_open(self) -> None:
+        # The engines would quietly connect again.
+        if self._closed:
+            raise StoreUnavailable("the database has been closed")
 
-async def open_store(url: str, clock: Clock) -> Store:
+
+async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Store:
     """Open the database at an SQLAlchemy ``url`` (``sqlite:///FILE`` or ``sqlite://`` for memory) and migrate it.
 
     Raises:
-        StoreUnavailable: not there, read-only, locked by another program, no database, or from a newer version.
+        StoreUnavailable: not there, read-only, locked by another program for longer than ``lock_wait_seconds``,
+            no database, or from a newer version.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        raise StoreUnavailable(f"database {parsed.get_backend_name()!r} is not supported; use sqlite:///FILE")
+    parsed = _parsed(url)
     path = parsed.database
-    in_memory = path in (None, "", ":memory:")
+    in_memory = not path or path == ":memory:"
     target = parsed.set(drivername="sqlite+aiosqlite")
     if in_memory:
         writer = reader = create_async_engine(target, poolclass=StaticPool)
@@ -134,8 +143,8 @@ async def open_store(url: str, clock: Clock) -> Store:
         _check_folder(str(path))
         writer = create_async_engine(target, pool_size=1, max_overflow=0)
         reader = create_async_engine(target, pool_size=_READERS, max_overflow=_READERS)
-        _prepare_sqlite(reader, begin="BEGIN")
-    _prepare_sqlite(writer, begin="BEGIN IMMEDIATE")
+        _prepare_sqlite(reader, begin="BEGIN", lock_wait_seconds=lock_wait_seconds)
+    _prepare_sqlite(writer, begin="BEGIN IMMEDIATE", lock_wait_seconds=lock_wait_seconds)
     store = Store(writer, reader, clock, in_memory=in_memory)
     try:
         async with store.write() as tx:
@@ -149,19 +158,32 @@ async def open_store(url: str, clock: Clock) -> Store:
     return store
 
 
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # Not quoted: it may hold a password.
+        raise StoreUnavailable("the database URL cannot be read; use sqlite:///FILE") from None
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreUnavailable(f"database {parsed.get_backend_name()!r} is not supported; use sqlite:///FILE")
+    if (parsed.database or "").startswith("file:"):
+        raise StoreUnavailable("a database given as a file: URI is not supported; use sqlite:///FILE")
+    return parsed
+
+
 def _check_folder(path: str) -> None:
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {folder}")
 
 
-def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
+def _prepare_sqlite(engine: AsyncEngine, *, begin: str, lock_wait_seconds: float) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         # The driver must not open transactions by itself: "begin" below does.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_LOCK_WAIT_SECONDS * 1000}")
+        cursor.execute(f"PRAGMA busy_timeout = {round(lock_wait_seconds * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")

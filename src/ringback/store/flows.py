@@ -197,6 +197,7 @@ async def page(
 async def edit(tx: Tx, account_id: int, flow_id: int, spec: FlowSpec, *, now_ms: int, minute_seconds: float) -> None:
     """Replace a pending flow's settings. Positions that stay keep their node, and so its key.
 
+    A cancelled node never comes back: where the new settings want its round again, there is a new node.
     Raises :class:`FlowNotFound`, :class:`FlowWrongState`.
     """
     changed = await tx.execute(
@@ -210,7 +211,8 @@ async def edit(tx: Tx, account_id: int, flow_id: int, spec: FlowSpec, *, now_ms:
         await _refuse(tx, account_id, flow_id, "edited")
     parent = (await tx.execute(select(task.c.template_id, task.c.finished_at).where(task.c.id == parent_task_id))).one()
     templates = dict(enumerate(spec.node_templates(parent.template_id), start=1))
-    await tx.execute(delete(node).where(node.c.flow_id == flow_id, node.c.position > spec.rounds))
+    gone = or_(node.c.position > spec.rounds, node.c.state != FlowState.PENDING)
+    await tx.execute(delete(node).where(node.c.flow_id == flow_id, gone))
     kept = list(await tx.scalars(select(node.c.position).where(node.c.flow_id == flow_id)))
     for position in kept:
         await tx.execute(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import case, insert, select, update
 
-from ringback.model.dispatch import Grant, LaneView, Plan, TaskView, TrunkView, plan_lease
+from ringback.model.dispatch import Grant, LaneView, TaskView, TrunkView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.task import Limits
 from ringback.store.schema import application, call, lane, task, trunk, worker
@@ -93,6 +93,7 @@ async def lease(
     plan = plan_lease(
         now_us=now_us,
         horizon_us=horizon_us,
+        grace_us=grace_us,
         free_lines=free_lines,
         trunks=[_trunk_view(row) for row in trunks],
         tasks=[_view(one) for one in runnable],
@@ -115,7 +116,9 @@ async def lease(
             )
             for (call_id, callee, texts), slot_us in zip(await _take(tx, grant), grant.slots_us, strict=True)
         )
-    await _mark(tx, leases, plan, worker_id=worker_id, now_us=now_us, grace_us=grace_us)
+    await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=horizon_us + grace_us, grace_us=grace_us)
+    for trunk_id, next_slot_us in plan.next_slot_us.items():
+        await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(next_slot_us=next_slot_us))
     return LeaseBatch(sorted(leases, key=lambda one: one.slot_us), routes, plan.waiting, plan.wake_us)
 
 
@@ -125,6 +128,7 @@ async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]
     plan = plan_lease(
         now_us=now_us,
         horizon_us=1_000_000,
+        grace_us=0,
         free_lines=1_000_000,
         trunks=[_trunk_view(row) for row in await _trunks(tx, engine)],
         tasks=[_view(one) for one in await _runnable(tx)],
@@ -140,7 +144,7 @@ class _Runnable(msgspec.Struct, frozen=True):
     caller_id: str
     limits: Limits
     active: int
-    served_at: int
+    served_us: int
     trunk_id: int | None
     app_caller_id: str
     lanes: tuple[LaneView, ...]
@@ -154,7 +158,7 @@ def _view(one: _Runnable) -> TaskView:
         active=one.active,
         windows=one.limits.windows,
         lanes=one.lanes,
-        served_at=one.served_at,
+        served_us=one.served_us,
     )
 
 
@@ -165,13 +169,13 @@ _RUNNABLE = (
         task.c.caller_id,
         task.c.limits,
         task.c.active,
-        task.c.served_at,
+        task.c.served_us,
         application.c.trunk_id,
         application.c.caller_id.label("app_caller_id"),
     )
     .join(application, application.c.id == task.c.application_id)
     .where(task.c.state == TaskState.CALLING, task.c.queued > 0)
-    .order_by(task.c.served_at, task.c.id)
+    .order_by(task.c.served_us, task.c.id)
     .with_for_update(of=task, skip_locked=True)
 )
 
@@ -186,7 +190,7 @@ async def _runnable(tx: Tx) -> list[_Runnable]:
             caller_id=row.caller_id,
             limits=msgspec.json.decode(row.limits, type=Limits),
             active=row.active,
-            served_at=row.served_at,
+            served_us=row.served_us,
             trunk_id=row.trunk_id,
             app_caller_id=row.app_caller_id,
             lanes=lanes.get(row.id, ()),
@@ -251,8 +255,10 @@ async def _take(tx: Tx, grant: Grant) -> list[tuple[int, str, str | None]]:
     return [(row.id, row.callee, row.texts) for row in rows]
 
 
-async def _mark(tx: Tx, leases: list[Lease], plan: Plan, *, worker_id: int, now_us: int, grace_us: int) -> None:
+async def _mark(tx: Tx, leases: list[Lease], *, worker_id: int, now_us: int, longest_us: int, grace_us: int) -> None:
+    """The calls are held by the worker, and the counters say so. No call leaves later than ``longest_us`` from now."""
     now_ms = now_us // 1000
+    longest_ms = (now_us + longest_us) // 1000 + 1
     by_trunk: dict[int, list[Lease]] = {}
     by_task: dict[int, list[Lease]] = {}
     for one in leases:
@@ -264,20 +270,19 @@ async def _mark(tx: Tx, leases: list[Lease], plan: Plan, *, worker_id: int, now_
             .where(call.c.id.in_([one.call_id for one in held]), call.c.state == CallState.QUEUED)
             .values(state=CallState.DIALLING, worker_id=worker_id, trunk_id=trunk_id, started_at=now_ms)
         )
-        await tx.execute(
-            update(trunk)
-            .where(trunk.c.id == trunk_id)
-            .values(busy=trunk.c.busy + len(held), next_slot_us=plan.next_slot_us[trunk_id])
-        )
+        await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(busy=trunk.c.busy + len(held)))
     for task_id, held in by_task.items():
-        leaves_until = (max(one.slot_us for one in held) + grace_us) // 1000 + 1
+        served_us = max(one.slot_us for one in held)
+        leaves_until = (served_us + grace_us) // 1000 + 1
+        # An instant that no lease of today can reach was written before the clock was set back.
+        earlier = task.c.leaves_until.between(leaves_until, longest_ms)
         await tx.execute(
             update(task)
             .where(task.c.id == task_id)
             .values(
                 queued=task.c.queued - len(held),
                 active=task.c.active + len(held),
-                served_at=now_ms,
-                leaves_until=case((task.c.leaves_until > leaves_until, task.c.leaves_until), else_=leaves_until),
+                served_us=served_us,
+                leaves_until=case((earlier, task.c.leaves_until), else_=leaves_until),
             )
         )

@@ -48,6 +48,9 @@ async def start(tx: Tx, node_id: int, now_ms: int) -> int | None:
     ``None`` when nobody qualified (the node, all later ones and the flow are then completed) or when the node is no
     longer pending: an edit or a cancellation came first.
     """
+    # The flow's row is locked first, as an edit locks it, so that an edit comes wholly before this or after it.
+    of_node = select(node.c.flow_id).where(node.c.id == node_id).scalar_subquery()
+    of = (await tx.execute(select(flow).where(flow.c.id == of_node).with_for_update())).one_or_none()
     row = (
         await tx.execute(
             select(node.c.flow_id, node.c.position, node.c.template_id)
@@ -55,9 +58,8 @@ async def start(tx: Tx, node_id: int, now_ms: int) -> int | None:
             .with_for_update()
         )
     ).one_or_none()
-    if row is None:
+    if of is None or row is None:
         return None
-    of = (await tx.execute(select(flow).where(flow.c.id == row.flow_id))).one()
     previous_id = await _previous_task(tx, of.id, of.parent_task_id, row.position)
     audience = audience_of(RecallType(of.recall_type), of.recall_intents)
     wanted = _in_audience(previous_id, audience)
@@ -181,7 +183,9 @@ def _in_audience(previous_id: int, audience: Audience) -> Any:
     """The audience as a condition on the previous task's calls: :meth:`Audience.includes`, in SQL."""
     chosen: list[Any] = [call.c.outcome.in_(sorted(audience.outcomes))]
     if audience.intents:
-        chosen.append(and_(call.c.outcome.in_(sorted(ANSWERED_OUTCOMES)), call.c.intent.in_(sorted(audience.intents))))
+        # A call without an intent must come out false, not NULL: the negation of this says who was left out.
+        tagged = and_(call.c.intent.is_not(None), call.c.intent.in_(sorted(audience.intents)))
+        chosen.append(and_(call.c.outcome.in_(sorted(ANSWERED_OUTCOMES)), tagged))
     return and_(call.c.task_id == previous_id, call.c.state == CallState.ENDED, or_(*chosen))
 
 

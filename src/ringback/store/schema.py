@@ -91,7 +91,8 @@ trunk = Table(
     Column("busy", Integer, nullable=False, server_default="0"),
     Column("next_slot_us", BigInteger, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
-    CheckConstraint("calls_per_second > 0", name="rate"),
+    # Not only above 0: a slot of such a trunk must be a number that a column can hold.
+    CheckConstraint("calls_per_second BETWEEN 0.000001 AND 1000000", name="rate"),
     CheckConstraint("channels > 0", name="channels"),
     # The last line of defence of "lines per trunk": no commit can hold more calls than channels.
     CheckConstraint("busy BETWEEN 0 AND channels", name="busy"),
@@ -165,8 +166,8 @@ task = Table(
     Column("skipped", Integer, nullable=False, server_default="0"),
     Column("cancelled", Integer, nullable=False, server_default="0"),
     Column("talk_ms", BigInteger, nullable=False, server_default="0"),
-    # Fairness: when the dialler last gave this task a line.
-    Column("served_at", BigInteger, nullable=False, server_default="0"),
+    # Fairness: the latest slot that this task was given, epoch microseconds.
+    Column("served_us", BigInteger, nullable=False, server_default="0"),
     # The latest instant at which a leased call of this task may still leave: a stop waits for it.
     Column("leaves_until", BigInteger, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
@@ -186,7 +187,7 @@ task = Table(
 _WAITING = text("state = 'waiting'")
 _CALLING = text("state = 'calling'")
 Index("ix_task_waiting", task.c.send_at, sqlite_where=_WAITING, postgresql_where=_WAITING)
-Index("ix_task_calling", task.c.served_at, sqlite_where=_CALLING, postgresql_where=_CALLING)
+Index("ix_task_calling", task.c.served_us, sqlite_where=_CALLING, postgresql_where=_CALLING)
 Index("ix_task_listed", task.c.account_id, task.c.created_at)
 
 lane = Table(
@@ -194,7 +195,7 @@ lane = Table(
     metadata,
     Column("task_id", _ID, ForeignKey("task.id"), primary_key=True),
     # The time zones that these numbers share; '' when unknown.
-    Column("zone", String(512), primary_key=True),
+    Column("zone", String(1024), primary_key=True),
     Column("queued", Integer, nullable=False),
     # Every number of the lane up to this call id has left the queue.
     Column("cursor", _ID, nullable=False, server_default="0"),
@@ -207,7 +208,7 @@ call = Table(
     _key(),
     Column("task_id", _ID, ForeignKey("task.id"), nullable=False),
     Column("callee", String(18), nullable=False),
-    Column("zone", String(512), nullable=False),
+    Column("zone", String(1024), nullable=False),
     Column("texts", Text),
     _state_column(CALL),
     Column("worker_id", _ID),

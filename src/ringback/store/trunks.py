@@ -81,7 +81,9 @@ async def add(
             )
             .returning(trunk.c.id)
         )
-    except IntegrityError:
+    except IntegrityError as error:
+        if "trunk.name" not in str(error.orig) and "uq_trunk" not in str(error.orig):
+            raise
         raise NameTaken(f"a trunk with the name {name!r} exists already") from None
     return int(inserted.scalar_one())
 

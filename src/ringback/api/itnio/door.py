@@ -1,19 +1,24 @@
 """One way in for every operation of the vendor's door: who calls, the body, the answer.
 
-An operation is a function from an authenticated :class:`Call` to the answer's data. It raises
+An operation is a function from an authenticated :class:`Call` and its typed body to the answer's data. It raises
 :class:`~ringback.api.itnio.envelope.VendorError` for everything that is the caller's fault.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
+from litestar.exceptions import InternalServerException
 
+from ringback.api.itnio.described import described
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
-from ringback.api.itnio.signature import check_caller, required_headers
+from ringback.api.itnio.fields import decode
+from ringback.api.itnio.signature import check_address, check_signature, check_timestamp, required_headers
 from ringback.clock import Clock
 from ringback.settings import Settings
 from ringback.store import accounts
@@ -30,8 +35,13 @@ log = structlog.get_logger(__name__)
 
 #: The published front doors; both lead to the same operations.
 PREFIXES = ("/voice", "/v3/voice")
+#: Bodies of operations that take no numbers. Decoding holds up everything else, and nothing honest is larger.
+SMALL_BODY_MEGABYTES = 1
+#: A sender that is silent for so long in the middle of a body is given up.
+BODY_SILENCE_SECONDS = 30.0
 
 AnyRequest = Request[Any, Any, Any]
+B = TypeVar("B")
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -43,12 +53,10 @@ class Door(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One authenticated request. ``path_id`` is the id in the path, when the operation has one."""
+    """One authenticated request."""
 
     door: Door
     account: Account
-    body: bytes = b""
-    path_id: str = ""
 
     @property
     def now_ms(self) -> int:
@@ -64,36 +72,72 @@ class Success(msgspec.Struct, frozen=True):
 
 
 if TYPE_CHECKING:
-    Operation = Callable[[Call], Awaitable[Success]]
+    Operation = Callable[[Call, B], Awaitable[Success]]
 
 
-def post_route(door: Door, path: str, operation: Operation) -> HTTPRouteHandler:
-    """A POST operation under every prefix."""
+def post_route(
+    door: Door, path: str, body: type[B], operation: Operation[B], *, max_megabytes: int = SMALL_BODY_MEGABYTES
+) -> list[HTTPRouteHandler]:
+    """A POST operation under every prefix. ``max_megabytes`` is the largest body it reads."""
 
-    @post([prefix + path for prefix in PREFIXES], status_code=200, operation_id=_operation_id(path))
+    async def run(call: Call, request: AnyRequest) -> Success:
+        return await operation(call, decode(await _read_body(request, max_megabytes), body))
+
+    text = cleandoc(operation.__doc__ or path)
+    return [_post(door, prefix + path, body, text, run) for prefix in PREFIXES]
+
+
+def get_route(door: Door, path: str, operation: Operation[str]) -> list[HTTPRouteHandler]:
+    """A GET operation under every prefix; what stands behind the path's last slash is its body."""
+    text = cleandoc(operation.__doc__ or path)
+    return [_get(door, prefix + path, text, operation) for prefix in PREFIXES]
+
+
+def _post(
+    door: Door, path: str, body: type[Any], text: str, run: Callable[[Call, AnyRequest], Awaitable[Success]]
+) -> HTTPRouteHandler:
+    @post(
+        path,
+        status_code=200,
+        operation_id=_operation_id(path),
+        operation_class=described(body),
+        summary=text.partition("\n")[0],
+        description=text,
+    )
     async def handle(request: AnyRequest) -> Response[bytes]:
-        return await _answer(door, request, operation, "")
+        return await _answer(door, request, lambda call: run(call, request))
 
     return handle
 
 
-def get_route(door: Door, path: str, operation: Operation) -> HTTPRouteHandler:
-    """A GET operation with the id at the end of its path, under every prefix."""
-
-    @get([f"{prefix}{path}/{{path_id:str}}" for prefix in PREFIXES], operation_id=_operation_id(path))
-    async def handle(request: AnyRequest, path_id: str) -> Response[bytes]:
-        return await _answer(door, request, operation, path_id)
+def _get(door: Door, path: str, text: str, operation: Operation[str]) -> HTTPRouteHandler:
+    @get(
+        f"{path}/{{key:str}}",
+        operation_id=_operation_id(path),
+        operation_class=described(None),
+        summary=text.partition("\n")[0],
+        description=text,
+    )
+    async def handle(request: AnyRequest, key: str) -> Response[bytes]:
+        return await _answer(door, request, lambda call: operation(call, key))
 
     return handle
 
 
-async def _answer(door: Door, request: AnyRequest, operation: Operation, path_id: str) -> Response[bytes]:
+async def _answer(door: Door, request: AnyRequest, run: Callable[[Call], Awaitable[Success]]) -> Response[bytes]:
     envelope = "both"
     try:
-        account = await _authenticate(door, request)
+        api_key, timestamp, signature = required_headers(request.headers)
+        async with door.store.read() as tx:
+            found = await accounts.by_key(tx, api_key)
+        account = check_signature(found, api_key=api_key, timestamp=timestamp, signature=signature)
+        # Only from here on, or an answer's form would tell which keys exist.
         envelope = account.envelope
-        body = await _read_body(request, door.settings.max_body_megabytes * 1_000_000)
-        done = await operation(Call(door, account, body, path_id))
+        check_timestamp(
+            timestamp, now_ms=door.clock.now_ms(), tolerance_seconds=door.settings.timestamp_tolerance_seconds
+        )
+        check_address(account, request.client.host if request.client else "")
+        done = await run(Call(door, account))
     except VendorError as error:
         return answer(error.code, error.message, envelope=envelope)
     except Exception:
@@ -102,36 +146,41 @@ async def _answer(door: Door, request: AnyRequest, operation: Operation, path_id
     return answer(Code.SUCCESS, "success", done.data, envelope=envelope, warning=done.warning)
 
 
-async def _authenticate(door: Door, request: AnyRequest) -> Account:
-    api_key, timestamp, signature = required_headers(request.headers)
-    async with door.store.read() as tx:
-        account = await accounts.by_key(tx, api_key)
-    return check_caller(
-        account,
-        api_key=api_key,
-        timestamp=timestamp,
-        signature=signature,
-        address=request.client.host if request.client else "",
-        now_ms=door.clock.now_ms(),
-        tolerance_seconds=door.settings.timestamp_tolerance_seconds,
-    )
-
-
-async def _read_body(request: AnyRequest, limit: int) -> bytes:
-    """The whole body. One that is too large is read on but dropped, so that the sender gets the answer."""
+async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
+    """The whole body. One that is too large is read on but not kept, so that the sender gets the answer."""
+    limit = max_megabytes * 1_000_000
+    announced = request.headers.get("content-length", "")
+    keep = not (announced.isdecimal() and (len(announced) > 18 or int(announced) > limit))
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > 4 * limit:
+    stream = request.stream()
+    while size <= 4 * limit:
+        chunk = await _next_chunk(stream.__anext__)
+        if chunk is None:
             break
+        size += len(chunk)
         if size > limit:
+            keep = False
             chunks.clear()
-        else:
+        if keep:
             chunks.append(chunk)
-    if size > limit:
-        raise bad("body", f"is larger than {limit // 1_000_000} MB")
+    if not keep:
+        raise bad("body", f"is larger than {max_megabytes} MB")
     return b"".join(chunks)
+
+
+async def _next_chunk(receive: Callable[[], Awaitable[bytes]]) -> bytes | None:
+    """The next part of a body; ``None`` at its end."""
+    try:
+        async with asyncio.timeout(BODY_SILENCE_SECONDS):
+            return await receive()
+    except StopAsyncIteration:
+        return None
+    except TimeoutError:
+        raise bad("body", f"did not arrive: nothing came for {BODY_SILENCE_SECONDS:g} seconds") from None
+    except InternalServerException:
+        # The framework's word for a connection that closed early: nobody reads the answer, and it is no fault of ours.
+        raise bad("body", "ended early: the connection was closed") from None
 
 
 def _operation_id(path: str) -> str:

@@ -22,10 +22,16 @@ class Code(IntEnum):
     PARAMETER = -22
 
 
+#: Messages that repeat what was sent are cut here.
+MAX_MESSAGE_CHARACTERS = 2_000
+
+
 class VendorError(Exception):
     """Ends a request with a status code and a message for the caller."""
 
     def __init__(self, code: Code, message: str) -> None:
+        if len(message) > MAX_MESSAGE_CHARACTERS:
+            message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
         super().__init__(message)
         self.code = code
         self.message = message

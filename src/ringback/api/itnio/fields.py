@@ -1,7 +1,7 @@
 """Request bodies of the vendor's door as typed values, and the two text formats it uses for time.
 
-Numbers may be sent as numbers or as text (clients in the wild do both); anything else of a wrong type is refused with
-the path of the field. Members that are not listed here are ignored, as the vendor does.
+Integers may be sent as numbers or as text (clients in the wild do both); anything else of a wrong type is refused with
+the path of the field. Members that are not listed here are ignored.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from msgspec import UNSET, Meta, UnsetType
 from ringback.api.itnio.envelope import VendorError, bad
 
 T = TypeVar("T")
+
+#: What the types below do not say; the OpenAPI description repeats it.
+INTEGERS_AS_TEXT = "Integers may also be sent as text. Members that are not listed are ignored."
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
 _MAX_ID = 2**63 - 1

@@ -12,7 +12,6 @@ from ringback.api.itnio.fields import (
     RecallDetailIn,
     RecallFlowIn,
     RecallUpdateIn,
-    decode,
     local_text,
     local_time,
     page_body,
@@ -44,16 +43,15 @@ STATUS = {
 def routes(door: Door) -> list[HTTPRouteHandler]:
     """The operations of this family."""
     return [
-        post_route(door, "/recallFlow/queryDetail", query_detail),
-        post_route(door, "/recallFlow/queryPage", query_page),
-        post_route(door, "/recallFlow/update", update),
-        post_route(door, "/recallFlow/cancel", cancel),
+        *post_route(door, "/recallFlow/queryDetail", RecallDetailIn, query_detail),
+        *post_route(door, "/recallFlow/queryPage", FlowQueryIn, query_page),
+        *post_route(door, "/recallFlow/update", RecallUpdateIn, update),
+        *post_route(door, "/recallFlow/cancel", RecallCancelIn, cancel),
     ]
 
 
-async def query_detail(call: Call) -> Success:
+async def query_detail(call: Call, wanted: RecallDetailIn) -> Success:
     """One flow with its nodes. The paging members mean nothing for one flow; the published answer has them."""
-    wanted = decode(call.body, RecallDetailIn)
     async with call.door.store.read() as tx:
         found = await flows.detail(tx, wanted.keyId, account_id=call.account.id)
     if found is None:
@@ -83,9 +81,8 @@ async def query_detail(call: Call) -> Success:
     )
 
 
-async def query_page(call: Call) -> Success:
+async def query_page(call: Call, wanted: FlowQueryIn) -> Success:
     """The account's flows created in a period, newest first."""
-    wanted = decode(call.body, FlowQueryIn)
     limit, offset = paging(wanted.current, wanted.size)
     zone = call.account.time_zone
     start = local_time(wanted.params.strTime, "params.strTime", zone)
@@ -117,9 +114,8 @@ async def query_page(call: Call) -> Success:
     return Success(page_body(total, wanted.current, wanted.size, records))
 
 
-async def update(call: Call) -> Success:
+async def update(call: Call, wanted: RecallUpdateIn) -> Success:
     """Replace a pending flow's settings."""
-    wanted = decode(call.body, RecallUpdateIn)
     async with call.door.store.write() as tx:
         spec = await flow_spec(tx, call.account.id, wanted, prefix="")
         try:
@@ -137,9 +133,8 @@ async def update(call: Call) -> Success:
     return Success()
 
 
-async def cancel(call: Call) -> Success:
+async def cancel(call: Call, wanted: RecallCancelIn) -> Success:
     """Cancel a pending flow by its key or its parent task, or a pending node and all later ones."""
-    wanted = decode(call.body, RecallCancelIn)
     try:
         by = CancelBy(wanted.type)
     except ValueError:

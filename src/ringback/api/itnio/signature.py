@@ -1,4 +1,4 @@
-"""Who calls: the three signature headers, the timestamp's age, and the account's address list.
+"""Who calls: the three sign headers, the timestamp's age, and the account's address list.
 
 The signature is the MD5 of API key, secret and timestamp without separator, 32 hex digits in either case; the body is
 not part of it. That is the vendor's published rule.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 from ringback.api.itnio.envelope import Code, VendorError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ringback.store.accounts import Account
 
 _NO_SECRET = "no such account"  # noqa: S105 - not a secret: it makes an unknown key cost what a known one costs
+_SIGNATURE = re.compile(r"[0-9a-f]{32}", re.ASCII)
+#: As long as a signature and never equal to one.
+_MALFORMED = "-" * 32
 
 
 def sign(api_key: str, api_secret: str, timestamp: str) -> str:
@@ -38,34 +42,35 @@ def required_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
     return values[0], values[1], values[2]
 
 
-def check_caller(
-    account: Account | None,
-    *,
-    api_key: str,
-    timestamp: str,
-    signature: str,
-    address: str,
-    now_ms: int,
-    tolerance_seconds: int,
-) -> Account:
-    """The account, when the signature is right, the timestamp fresh and the address allowed.
+def check_signature(account: Account | None, *, api_key: str, timestamp: str, signature: str) -> Account:
+    """The account, when the signature is right.
 
-    Raises :class:`VendorError`: -1, -16 or -2. An unknown key and a wrong signature look alike.
+    Raises :class:`VendorError` (-1). An unknown key and a wrong signature take the same way and look alike.
     """
     secret = account.api_secret if account is not None else _NO_SECRET
-    expected = sign(api_key, secret, timestamp)
-    right = hmac.compare_digest(expected.encode(), signature.lower().encode())
+    given = signature.lower()
+    if _SIGNATURE.fullmatch(given) is None:
+        given = _MALFORMED
+    right = hmac.compare_digest(sign(api_key, secret, timestamp).encode(), given.encode())
     if account is None or not right:
         raise VendorError(Code.AUTHENTICATION, "authentication error: unknown key or wrong signature")
+    return account
+
+
+def check_timestamp(timestamp: str, *, now_ms: int, tolerance_seconds: int) -> None:
+    """Pass when the request is fresh. Raises :class:`VendorError` (-16)."""
     if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
         raise VendorError(Code.TIMESTAMP_EXPIRED, "Timestamp must be the Unix time in seconds")
     if abs(now_ms / 1000 - int(timestamp)) > tolerance_seconds:
         raise VendorError(
             Code.TIMESTAMP_EXPIRED, f"timestamp expired: it may be {tolerance_seconds} seconds off, either way"
         )
+
+
+def check_address(account: Account, address: str) -> None:
+    """Pass when the account may be used from there. Raises :class:`VendorError` (-2)."""
     if not address_allowed(account.allowed_networks, address):
         raise VendorError(Code.ADDRESS_NOT_ALLOWED, f"the address {address} is not on this account's list")
-    return account
 
 
 def address_allowed(networks: tuple[str, ...], address: str) -> bool:
@@ -78,4 +83,4 @@ def address_allowed(networks: tuple[str, ...], address: str) -> bool:
         return False
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
-    return any(found in ipaddress.ip_network(network) for network in networks)
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)

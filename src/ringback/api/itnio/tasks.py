@@ -14,13 +14,13 @@ from ringback.api.itnio.fields import (
     TaskCancelIn,
     TaskQueryIn,
     check_range,
-    decode,
     local_text,
     local_time,
     page_body,
     paging,
 )
 from ringback.api.itnio.recall_flows import flow_spec, unknown_template
+from ringback.model.numbers import parse_callee
 from ringback.model.states import TaskState
 from ringback.model.task import (
     DEFAULT_CALL_SECONDS,
@@ -61,26 +61,23 @@ STATUS = {
 _BY_STATUS = {number: state for state, number in STATUS.items()}
 #: The only task type there is here: an AI-agent group call.
 AGENT_TASK = 3
-#: Bodies above this size are decoded and checked on another thread, so that dialling goes on meanwhile.
-LARGE_BODY = 100_000
+#: More numbers than this are checked on another thread, so that dialling goes on meanwhile.
+MANY_NUMBERS = 1_000
 
 
 def routes(door: Door) -> list[HTTPRouteHandler]:
     """The operations of this family."""
+    largest = door.settings.max_body_megabytes
     return [
-        post_route(door, "/group/call/send/agent", send_agent),
-        post_route(door, "/group/call/query", query),
-        post_route(door, "/group/call/cancel", cancel),
-        get_route(door, "/group/call/detail", detail),
+        *post_route(door, "/group/call/send/agent", SendAgentIn, send_agent, max_megabytes=largest),
+        *post_route(door, "/group/call/query", TaskQueryIn, query),
+        *post_route(door, "/group/call/cancel", TaskCancelIn, cancel),
+        *get_route(door, "/group/call/detail", detail),
     ]
 
 
-async def send_agent(call: Call) -> Success:
+async def send_agent(call: Call, asked: SendAgentIn) -> Success:
     """Make a task, and its recall flow when asked for. ``data`` is the task's id."""
-    if len(call.body) > LARGE_BODY:
-        asked = await asyncio.to_thread(decode, call.body, SendAgentIn)
-    else:
-        asked = decode(call.body, SendAgentIn)
     if len(asked.numberInfoList) > MAX_NUMBERS:
         raise bad("numberInfoList", f"holds {len(asked.numberInfoList)} numbers, at most {MAX_NUMBERS}")
     template_id = _template_id(asked)
@@ -94,7 +91,7 @@ async def send_agent(call: Call) -> Success:
     try:
         spec = _task_spec(call, asked, template_id, application.id).checked()
         needed = frozenset(stored.template.text_variables())
-        if len(call.body) > LARGE_BODY:
+        if len(asked.numberInfoList) > MANY_NUMBERS:
             numbers = await asyncio.to_thread(_numbers, asked, needed)
         else:
             numbers = _numbers(asked, needed)
@@ -102,7 +99,7 @@ async def send_agent(call: Call) -> Success:
         raise VendorError(Code.PARAMETER, str(error)) from None
     task_id = await _store(call, asked, spec, numbers)
     call.door.store.announce(News.WORK)
-    return Success(task_id, _warning(asked, numbers))
+    return Success(task_id, await _warning(asked, numbers))
 
 
 async def _store(call: Call, asked: SendAgentIn, spec: TaskSpec, numbers: NumberList) -> int:
@@ -121,12 +118,11 @@ async def _store(call: Call, asked: SendAgentIn, spec: TaskSpec, numbers: Number
     return task_id
 
 
-async def query(call: Call) -> Success:
+async def query(call: Call, wanted: TaskQueryIn) -> Success:
     """The account's tasks created in a period, newest first.
 
     With ``taskType`` 3 the records are those of the AI pages; without it, those of the voice pages (``jobId``).
     """
-    wanted = decode(call.body, TaskQueryIn)
     limit, offset = paging(wanted.current, wanted.size)
     zone = call.account.time_zone
     filters = wanted.params
@@ -154,9 +150,8 @@ async def query(call: Call) -> Success:
     return Success(page_body(total, wanted.current, wanted.size, records))
 
 
-async def cancel(call: Call) -> Success:
+async def cancel(call: Call, wanted: TaskCancelIn) -> Success:
     """Cancel tasks: all of those named, or none."""
-    wanted = decode(call.body, TaskCancelIn)
     if not wanted.taskIdList:
         raise bad("taskIdList", "must hold at least one task")
     try:
@@ -166,14 +161,14 @@ async def cancel(call: Call) -> Success:
     return Success()
 
 
-async def detail(call: Call) -> Success:
+async def detail(call: Call, key: str) -> Success:
     """One task with its figures."""
-    if not (call.path_id.isascii() and call.path_id.isdecimal() and len(call.path_id) <= 18):
+    if not (key.isascii() and key.isdecimal() and len(key) <= 18):
         raise bad("id", "must be a task id")
     async with call.door.store.read() as tx:
-        task = await tasks.get(tx, int(call.path_id), account_id=call.account.id)
+        task = await tasks.get(tx, int(key), account_id=call.account.id)
     if task is None:
-        raise bad("id", f"there is no task {call.path_id}")
+        raise bad("id", f"there is no task {key}")
     zone = call.account.time_zone
     return Success(
         {
@@ -258,16 +253,31 @@ def _entries(numbers: list[NumberIn]) -> Iterator[tuple[str, Mapping[str, str]]]
         yield str(number.calleeNumber), texts
 
 
-def _warning(asked: SendAgentIn, numbers: NumberList) -> str:
+async def _warning(asked: SendAgentIn, numbers: NumberList) -> str:
     warnings = []
-    if numbers.duplicates:
-        named = ", ".join(numbers.duplicates[:MAX_NAMED_PROBLEMS])
-        more = len(numbers.duplicates) - MAX_NAMED_PROBLEMS
-        also = f" and {more} more" if more > 0 else ""
-        warnings.append(f"{len(numbers.duplicates)} repeated numbers are dialled once: {named}{also}")
+    repeats = len(numbers.duplicates)
+    if repeats:
+        places = await asyncio.to_thread(_first_repeats, asked.numberInfoList)
+        named = ", ".join(f"numberInfoList[{place}]" for place in places)
+        also = f" and {repeats - len(places)} more" if repeats > len(places) else ""
+        warnings.append(f"{repeats} repeated numbers are dialled once: {named}{also}")
     if asked.enableRecording:
         warnings.append("enableRecording: this version does not record calls")
     return "; ".join(warnings)
+
+
+def _first_repeats(numbers: list[NumberIn]) -> list[int]:
+    """Where the first few repeated numbers stand."""
+    seen = set()
+    places = []
+    for index, number in enumerate(numbers):
+        callee = parse_callee(str(number.calleeNumber))
+        if callee in seen:
+            places.append(index)
+            if len(places) == MAX_NAMED_PROBLEMS:
+                break
+        seen.add(callee)
+    return places
 
 
 def _listed(task: Task, zone: str, *, of_ai_pages: bool) -> dict[str, Any]:

@@ -45,25 +45,31 @@ class CloseText(msgspec.Struct, frozen=True):
         return cls(text, error=int(error[1]) if error else None)
 
 
-def ended_answered(close: CloseText, bye_received: bool, cause: int | None) -> Ended:
-    """How an answered call ended. ``cause`` is the Q.850 cause of the far side's BYE."""
+def ended_answered(close: CloseText, bye_received: bool, cause: int | None, our_reason: str = "hung up") -> Ended:
+    """How an answered call ended. ``cause`` is the Q.850 cause of the far side's BYE, ``our_reason`` why we hung up."""
     by_callee = not close.ours and (bye_received or close.error == errno.ECONNRESET)
     if by_callee:
         return Ended(sip_code=200, q850_cause=cause, hung_up_by=HungUpBy.CALLEE, reason="the callee hung up")
-    reason = "hung up" if close.ours else f"ended by the SIP stack: {close.text or 'no reason given'}"
+    reason = our_reason if close.ours else f"ended by the SIP stack: {close.text or 'no reason given'}"
     return Ended(sip_code=200, hung_up_by=HungUpBy.RINGBACK, reason=reason)
 
 
 def ended_unanswered(close: CloseText, invite_final: int | None) -> Ended:
     """How a call ended that was never up. ``invite_final`` is the final response seen on the wire, if any."""
     if close.ours:
-        if invite_final is None:
-            return Ended(reason="given up without a final response")
-        if invite_final < 300:
-            return Ended(reason="answered while it was given up; hung up")
-        return Ended(sip_code=invite_final, reason="given up before the answer")
+        return _given_up(invite_final)
     if close.sip_code is not None:
         return Ended(sip_code=close.sip_code, q850_cause=close.q850_cause, reason=close.text)
+    if invite_final is not None and invite_final >= 300:  # one that the stack could not make sense of
+        return Ended(sip_code=invite_final, reason=f"{invite_final}, then {close.text}")
     if close.error == errno.ETIMEDOUT:
         return Ended(reason="no response to the INVITE")
     return Ended(reason=close.text or "closed without a reason")
+
+
+def _given_up(invite_final: int | None) -> Ended:
+    if invite_final is None:
+        return Ended(reason="given up without a final response")
+    if invite_final < 300:
+        return Ended(reason="answered while it was given up; hung up")
+    return Ended(sip_code=invite_final, reason="given up before the answer")

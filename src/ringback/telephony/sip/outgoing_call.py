@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RESPONSE_GRACE_SECONDS: Final = 0.8
 #: How long the far side may take to confirm our CANCEL or BYE before the call is reported as ended.
 CONFIRM_SECONDS: Final = 0.5
-#: The trace of a BYE runs on another thread than its event: wait this long for its Reason.
+#: The trace runs on another thread than the events: wait this long for what it should still tell.
 TRACE_LAG_SECONDS: Final = 0.1
 
 _KEYS: Final = frozenset("0123456789ABCD*#")
@@ -70,6 +70,7 @@ class OutgoingCall:
         self._closed = False
         self._leaving: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
+        self._our_reason = "hung up"
         self._invite_final: int | None = None
         self._bye_received = False
         self._bye_confirmed = False
@@ -174,7 +175,7 @@ class OutgoingCall:
         try:
             native.audio.info()
         except AudioNotActive:
-            _log.warning("answered without media; hanging up", call_id=self.call_id)
+            self._our_reason = "answered without media; hung up"
             self.hang_up()
             return
         if self._detect_machine:
@@ -196,8 +197,10 @@ class OutgoingCall:
             await self._wait_for_wire(self._cancel_confirmed, CONFIRM_SECONDS)
         elif self._answered:
             await self._wait_for_wire(lambda: self._bye_received, TRACE_LAG_SECONDS)
+        elif not close.ours and close.sip_code is None:
+            await self._wait_for_wire(lambda: self._invite_final is not None, TRACE_LAG_SECONDS)
         if self._answered:
-            self._end(ended_answered(close, self._bye_received, self._bye_cause))
+            self._end(ended_answered(close, self._bye_received, self._bye_cause, self._our_reason))
         else:
             self._end(ended_unanswered(close, self._invite_final))
 

@@ -36,6 +36,8 @@ _MORE_CONFIG: Final = "\n".join(
         "call_hold_other_calls no",
     )
 )
+#: In the text of the one dial error that comes after the INVITE has left. It means that handles leaked.
+_TABLE_FULL: Final = "table_full"
 #: A REFER of the far side is refused: it could make us call anybody.
 _ACCOUNT_POLICY: Final = ";call_transfer=no"
 
@@ -97,6 +99,8 @@ class SipStack:
             except CommandQueueFull as error:
                 raise NotSent("the SIP stack is overloaded") from error
             except BaresipError as error:
+                if _TABLE_FULL in str(error):
+                    raise RuntimeDead("no handle was left for a call") from error
                 raise NotSent(f"the SIP stack refused the call: {error}") from error
         # The call object listens to every event of the runtime and, when it was created after its call had closed,
         # for ever. Events reach us by their call header instead.

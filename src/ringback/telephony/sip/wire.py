@@ -43,10 +43,13 @@ def q850_cause(text: str) -> int | None:
 
 
 class WireTap(logging.Handler):
-    """Follows the dialogs of our calls. ``deliver(call_id, seen)`` is called on the trace's thread."""
+    """Follows the dialogs of our calls. ``is_up(call_id)`` and ``deliver(call_id, seen)`` are called on the trace's
+    thread.
+    """
 
-    def __init__(self, deliver: Callable[[int, Seen], None]) -> None:
+    def __init__(self, is_up: Callable[[int], bool], deliver: Callable[[int, Seen], None]) -> None:
         super().__init__(logging.DEBUG)
+        self._is_up = is_up
         self._deliver = deliver
         self._call_of: dict[str, int] = {}  # SIP Call-ID to our call id
         self._dialog_of: dict[int, str] = {}
@@ -81,7 +84,7 @@ class WireTap(logging.Handler):
         if not head.startswith("INVITE ") or dialog in self._call_of:
             return
         ours = _OUR_CALL.search(head)
-        if ours is not None:
+        if ours is not None and self._is_up(int(ours[1])):  # else the trace lags behind a quick end
             self._call_of[dialog] = int(ours[1])
             self._dialog_of[int(ours[1])] = dialog
 

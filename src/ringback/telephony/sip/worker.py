@@ -80,9 +80,10 @@ class Worker:
         self._calls: dict[int, OutgoingCall] = {}
         self._prompts: dict[str, bytes] = {}
         self._last_call_ended = asyncio.Event()
+        self._commands: asyncio.Task[None] | None = None
         self._media = MediaLoop(RealClock())
         self._stack = SipStack(self._on_native, lambda: len(self._calls) > 1, _die)
-        self._tap = WireTap(self._from_wire)
+        self._tap = WireTap(self._calls.__contains__, self._from_wire)
         self._tap.install()
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
@@ -93,14 +94,20 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 media = tasks.create_task(self._media.run())
+                self._commands = tasks.create_task(self._carry_out_commands(reader, tasks))
                 self._send(Ready())
-                await self._carry_out_commands(reader, tasks)
+                await asyncio.wait([self._commands])
                 media.cancel()
         finally:
             await self._end_all_calls()
             with contextlib.suppress(TimeoutError, BaresipError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._stack.close()
+
+    def stop(self) -> None:
+        """End the service as if the engine had said stop."""
+        if self._commands is not None:
+            self._commands.cancel()
 
     async def _carry_out_commands(self, reader: asyncio.StreamReader, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -116,7 +123,8 @@ class Worker:
                 case Stop():
                     return
                 case Dial() as message:
-                    tasks.create_task(self._dial(message))
+                    call = self._new_call(message.call_id)  # now: a HangUp may be right behind
+                    tasks.create_task(self._dial(message, call))
                 case Ping():
                     tasks.create_task(self._pong())
                 case KeepPrompt(key, pcm):
@@ -138,12 +146,15 @@ class Worker:
             case HangUp():
                 call.hang_up()
 
-    async def _dial(self, message: Dial) -> None:
-        call_id = message.call_id
+    def _new_call(self, call_id: int) -> OutgoingCall:
         call = OutgoingCall(
             call_id, self._media, self._send, lambda: self._forget(call_id), detect_machine=self._detect_machines
         )
         self._calls[call_id] = call
+        return call
+
+    async def _dial(self, message: Dial, call: OutgoingCall) -> None:
+        call_id = message.call_id
         try:
             native = await self._stack.dial(call_id, message.task_id, message.address)
         except NotSent as refusal:
@@ -203,15 +214,16 @@ def _die(reason: str) -> None:
 
 async def _main(*, detect_machines: bool) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=os.dup(0)))
-    # Ctrl-C reaches the whole process group, but the engine decides what it means. A SIGTERM of our own ends us.
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_signal_handler(signal.SIGTERM, reader.feed_eof)
     try:
         if _unfit:
             writer.write(to_frame(Unfit(_unfit)))
-        else:
-            await Worker(writer, detect_machines=detect_machines).serve(reader)
+            return
+        worker = Worker(writer, detect_machines=detect_machines)
+        # Ctrl-C reaches the whole process group, but the engine decides what it means. A SIGTERM of our own ends us.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.serve(reader)
     finally:
         writer.close()
         with contextlib.suppress(TimeoutError, ConnectionError):

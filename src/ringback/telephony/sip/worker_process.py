@@ -192,7 +192,6 @@ class WorkerProcess:
         finally:
             self._dials.pop(call_id, None)
         if isinstance(answer, Refused):
-            del self._legs[call_id]
             if answer.worn:
                 self._worn = True
                 raise WornOut
@@ -255,11 +254,17 @@ class WorkerProcess:
                 case Happened() as happened:
                     self._on_event(happened)
                 case Dialled() | Refused() as answer:
-                    if answer.call_id in self._dials and not self._dials[answer.call_id].done():
-                        self._dials[answer.call_id].set_result(answer)
+                    self._on_dial_answered(answer)
                 case Pong():
                     self._missed_pings = 0
         await self._bury()
+
+    def _on_dial_answered(self, answer: Dialled | Refused) -> None:
+        if isinstance(answer, Refused):
+            self._legs.pop(answer.call_id, None)
+        waiting = self._dials.get(answer.call_id)  # none when the dial was cancelled
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def _on_event(self, happened: Happened) -> None:
         leg = self._legs.get(happened.call_id)

@@ -1,0 +1,96 @@
+"""The door's operations in the OpenAPI description: sign headers, the body as it is decoded, the envelope.
+
+The door reads headers and bodies itself, because it answers faults in the vendor's form; so it also describes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
+
+from ringback.api.itnio.fields import INTEGERS_AS_TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_JSON = "application/json"
+_HEADERS = {
+    "Api-Key": "API key of the account",
+    "Timestamp": "Unix time in seconds",
+    "Sign": "MD5 of API key, secret and timestamp without separator, in hex",
+}
+_TEXT = Schema(type=OpenAPIType.STRING)
+_ENVELOPE = Schema(
+    type=OpenAPIType.OBJECT,
+    description="An account can be set to `code` and `msg` alone, or to `status` and `reason` alone.",
+    properties={
+        "code": Schema(type=OpenAPIType.INTEGER, description="0: success"),
+        "msg": _TEXT,
+        "status": Schema(type=OpenAPIType.STRING, description="the same as `code`, as text"),
+        "reason": _TEXT,
+        "data": Schema(description="what was asked for; null when there is nothing, or on a fault"),
+        "warning": Schema(type=OpenAPIType.STRING, description="only when there is one"),
+    },
+    required=["data"],
+)
+
+
+def described(body: type[Any] | None) -> type[Operation]:
+    """The class that describes an operation with that request body, a :class:`msgspec.Struct`."""
+
+    @dataclass
+    class Described(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *_headers()]
+            if body is not None:
+                self.request_body = RequestBody(
+                    required=True, content={_JSON: OpenAPIMediaType(schema=_body_schema(body))}
+                )
+            self.responses = {
+                "200": OpenAPIResponse(
+                    description="The result is in the body, faults too.",
+                    content={_JSON: OpenAPIMediaType(schema=_ENVELOPE)},
+                )
+            }
+
+    return Described
+
+
+def _headers() -> list[Parameter]:
+    return [
+        Parameter(name=name, param_in="header", required=True, description=text, schema=_TEXT)
+        for name, text in _HEADERS.items()
+    ]
+
+
+def _body_schema(body: type[Any]) -> Schema:
+    (top,), parts = msgspec.json.schema_components([body], ref_template="{name}")
+    found = _schema(top, parts)
+    found.description = INTEGERS_AS_TEXT
+    return found
+
+
+def _schema(node: Mapping[str, Any], parts: Mapping[str, Any]) -> Schema:
+    """A JSON Schema as the framework's value, references put in place (no body refers to itself)."""
+    if "$ref" in node:
+        return _schema(parts[node["$ref"]], parts)
+    return Schema(
+        type=OpenAPIType(node["type"]) if "type" in node else None,
+        properties={name: _schema(of, parts) for name, of in node.get("properties", {}).items()} or None,
+        required=node.get("required") or None,
+        items=_schema(node["items"], parts) if "items" in node else None,
+        any_of=[_schema(one, parts) for one in node["anyOf"]] if "anyOf" in node else None,
+        minimum=node.get("minimum"),
+        maximum=node.get("maximum"),
+    )

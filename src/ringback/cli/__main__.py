@@ -1,0 +1,5 @@
+"""`python -m ringback.cli`."""
+
+from ringback.cli.main import main
+
+main()
