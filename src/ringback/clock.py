@@ -163,3 +163,8 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._ringback_clock.monotonic()
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        # The loop's last act waits for its threads, with no timer set.
+        with self._ringback_clock.holding():
+            await super().shutdown_default_executor(*args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable, Coroutine
 
 import msgspec
@@ -51,7 +52,8 @@ async def expect_person(lab: Lab, call: OutgoingCall) -> None:
 def test_a_person_rings_answers_says_hello_and_listens() -> None:
     async def one(lab: Lab, digits: str) -> None:
         call = await lab.call(PREFIX + digits)
-        await call.answered()
+        answer = await call.answered()
+        assert int(re.search(r"m=audio (\d+)", answer.body)[1]) % 2 == 0  # RTP on an even port
         packets = await call.packets(HELLO_FRAMES + 25)
         await call.hang_up()
         assert call.statuses() == [100, 180, 200]
@@ -94,6 +96,18 @@ def test_a_key_is_pressed_once_the_prompt_has_ended() -> None:
         assert await lab.diary.ended(call) == ["invited", "answered", f"keysent {key}", "bye caller", "ended"]
 
     run(each(one, "40", "44", "45", "49"), prompt_silence=0.4)
+
+
+def test_a_prompt_that_is_over_before_the_hello_is_heard_too() -> None:
+    async def story(lab: Lab) -> None:
+        call = await lab.call(PREFIX + "40")
+        await call.answered()
+        call.say(LOUD_FRAME, 3)
+        assert await call.key() == "1"
+        assert not [packet for packet in call.heard.items[:HELLO_FRAMES] if packet.payload_type == EVENTS]
+        await call.hang_up()
+
+    run(story, no_prompt=30.0)
 
 
 def test_a_key_is_pressed_after_a_while_when_there_is_no_prompt() -> None:

@@ -92,7 +92,7 @@ def test_an_answer_is_repeated_until_it_is_acknowledged() -> None:
         await call.answered()
         await lab.phone.ping()
         known = len(call.statuses())
-        await call.packets(40)  # 0.8 s: several more repetitions, were they not over
+        await call.packets(15)  # 0.3 s: several more repetitions, were they not over
         assert len(call.statuses()) == known
         await call.hang_up()
 
@@ -108,7 +108,7 @@ def test_a_refusal_is_repeated_until_it_is_acknowledged() -> None:
         known = len(call.statuses())
         other = await lab.call(PERSON)
         await other.answered()
-        await other.packets(40)
+        await other.packets(15)
         assert len(call.statuses()) == known
 
     run(story, HASTY)
@@ -122,7 +122,7 @@ def test_an_ack_with_a_branch_of_its_own_ends_the_repetition_of_a_refusal() -> N
         known = len(call.statuses())
         other = await lab.call(PERSON)
         await other.answered()
-        await other.packets(40)
+        await other.packets(15)
         assert len(call.statuses()) == known
 
     run(story, HASTY)
@@ -135,7 +135,7 @@ def test_a_lost_ack_of_a_refusal_holds_nothing_up() -> None:
         assert await lab.diary.ended(call) == ["invited", "refused 486", "ended"]
         other = await lab.call(PERSON)
         await other.answered()
-        await other.packets(40)
+        await other.packets(15)
         assert len(call.statuses()) == 12  # with the 100
         assert lab.carrier.live_calls == 1
 

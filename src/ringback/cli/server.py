@@ -129,7 +129,7 @@ class Server:
         self.url = f"http://{shown}:{bound[1]}"
         app = create_app(self.store, self._clock, self._settings)
         # A copy for each start: the HTTP server closes its socket when it ends.
-        return lambda: HttpService(app, listening.dup())
+        return lambda: HttpService(app, listening.dup(), trusted_proxies=self._settings.proxies)
 
     def _dialler(self) -> Service:
         in_force = self._settings

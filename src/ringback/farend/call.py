@@ -12,6 +12,7 @@ from aiosipua import create_dialog_from_request
 
 from ringback.farend import log as entries
 from ringback.farend import sounds
+from ringback.farend.ear import Ear
 from ringback.farend.media import RtpStream
 from ringback.farend.offer import Offer, UnacceptableOffer, answer, read_offer
 from ringback.farend.responses import build_response
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
 
 #: What a 302 points at: an address that nobody may follow to.
 REDIRECT_CONTACT: Final = "<sip:elsewhere@redirect.invalid>"
-#: How long a phone that nobody answers has been ringing when RINGS_ON gives up: 480, as a network would say.
+#: What a network says when a phone has rung for as long as it may and nobody came.
 _NO_ANSWER_CODE: Final = 480
 
 _log = structlog.get_logger(__name__)
+
+
+class _NoSocket(Exception):
+    """The system has no socket left for the audio."""
 
 
 @dataclass(frozen=True)
@@ -154,25 +159,27 @@ class Call:
             await acts[self._behaviour.kind]()
         except UnacceptableOffer:
             self._refuse(488)
-        except OSError as error:  # no socket left for the audio
+        except _NoSocket as error:
             _log.warning("no media", error=str(error))
             self._refuse(503)
 
     async def _person(self) -> None:
+        timing = self._switch.timing
         stream = await self._ring_and_answer()
+        ear = Ear(stream.payload_type, timing.prompt_silence)
+        if self._behaviour.key is not None:
+            stream.listen(ear)  # from the start: a short prompt may be over before the hello is
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._switch.timing.longest_listen):
+            async with asyncio.timeout(timing.longest_listen):
                 await stream.play(sounds.hello(stream.payload_type))
                 if self._behaviour.key is not None:
-                    await self._press_after_prompt(stream, self._behaviour.key)
+                    await self._press_after_prompt(stream, ear, self._behaviour.key)
                 await _for_ever()
         await self._hang_up()
 
-    async def _press_after_prompt(self, stream: RtpStream, key: str) -> None:
-        timing = self._switch.timing
-        ear = stream.listen(timing.prompt_silence)
+    async def _press_after_prompt(self, stream: RtpStream, ear: Ear, key: str) -> None:
         try:
-            await asyncio.wait_for(ear.heard.wait(), timing.no_prompt)
+            await asyncio.wait_for(ear.heard.wait(), self._switch.timing.no_prompt)
         except TimeoutError:
             _log.info("no prompt was heard", sip_call_id=self._dialog.call_id)
         else:
@@ -237,7 +244,10 @@ class Call:
 
     async def _open_stream(self, offer: Offer) -> RtpStream:
         self._stream = RtpStream(self._switch.media, offer)
-        await self._stream.open(self._address[0])
+        try:
+            await self._stream.open(self._address[0])
+        except OSError as error:
+            raise _NoSocket(str(error)) from error
         return self._stream
 
     def _answer_sdp(self, offer: Offer, stream: RtpStream) -> str:

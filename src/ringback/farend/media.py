@@ -17,12 +17,12 @@ from aiortp.dtmf import DTMF_EVENTS
 from aiortp.sender import RtpSender
 
 from ringback.farend import sounds
-from ringback.farend.ear import Ear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringback.clock import Clock
+    from ringback.farend.ear import Ear
     from ringback.farend.offer import Offer
 
 #: RFC 4733: an event is reported every packet time while the key is down, and its end three times.
@@ -45,7 +45,7 @@ class MediaClock:
     def add(self, stream: RtpStream) -> None:
         """Give ``stream`` turns from now on."""
         self._streams[stream] = None
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def remove(self, stream: RtpStream) -> None:
@@ -69,7 +69,6 @@ class MediaClock:
             if late > _LATEST_SECONDS:
                 due += late
             await self._clock.sleep(-late)
-        self._task = None
 
 
 class RtpStream:
@@ -120,10 +119,9 @@ class RtpStream:
         self._remote = offer.remote
         self._latched = False
 
-    def listen(self, silence_seconds: float) -> Ear:
-        """Hear from now on what the caller plays."""
-        self._ear = Ear(self._offer.payload_type, silence_seconds)
-        return self._ear
+    def listen(self, ear: Ear) -> None:
+        """Let ``ear`` hear from now on what the caller plays."""
+        self._ear = ear
 
     async def play(self, frames: sounds.Frames) -> None:
         """Play ``frames`` to their end."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
@@ -133,14 +133,13 @@ async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_
         StoreUnavailable: not there, read-only, locked by another program for longer than ``lock_wait_seconds``,
             no database, or from a newer version.
     """
-    parsed = _parsed(url)
-    path = parsed.database
-    in_memory = not path or path == ":memory:"
-    target = parsed.set(drivername="sqlite+aiosqlite")
-    if in_memory:
+    path = sqlite_file(url)
+    in_memory = path is None
+    target = make_url(url).set(drivername="sqlite+aiosqlite")
+    if path is None:
         writer = reader = create_async_engine(target, poolclass=StaticPool)
     else:
-        _check_folder(str(path))
+        _check_folder(path)
         writer = create_async_engine(target, pool_size=1, max_overflow=0)
         reader = create_async_engine(target, pool_size=_READERS, max_overflow=_READERS)
         _prepare_sqlite(reader, begin="BEGIN", lock_wait_seconds=lock_wait_seconds)
@@ -158,17 +157,23 @@ async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_
     return store
 
 
-def _parsed(url: str) -> URL:
+def sqlite_file(url: str) -> str | None:
+    """The path of the database file that ``url`` names; ``None`` for a database in memory.
+
+    Raises:
+        StoreUnavailable: it names no SQLite database.
+    """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Not quoted: it may hold a password.
         raise StoreUnavailable("the database URL cannot be read; use sqlite:///FILE") from None
     if parsed.get_backend_name() != "sqlite":
         raise StoreUnavailable(f"database {parsed.get_backend_name()!r} is not supported; use sqlite:///FILE")
-    if (parsed.database or "").startswith("file:"):
-        raise StoreUnavailable("a database given as a file: URI is not supported; use sqlite:///FILE")
-    return parsed
+    path = parsed.database
+    if parsed.host or (path or "").startswith("file:"):
+        raise StoreUnavailable("the database URL names no file; use sqlite:///FILE, with three slashes")
+    return None if path in (None, "", ":memory:") else path
 
 
 def _check_folder(path: str) -> None:

@@ -10,24 +10,31 @@ import fcntl
 import os
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
-from ringback.store.database import StoreUnavailable
+from ringback.store.database import StoreUnavailable, sqlite_file
 
 
 class DiallerLock:
     """Held from :meth:`acquire` until :meth:`release` or the end of the process."""
 
     def __init__(self, database_url: str) -> None:
-        database = make_url(database_url).database
-        self._path = None if database in (None, "", ":memory:") else Path(f"{database}.lock")
+        self._database_url = database_url
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises :class:`~ringback.store.database.StoreUnavailable` when another process has it."""
-        if self._path is None:
+        """Take the lock; a database in memory needs none.
+
+        Raises:
+            StoreUnavailable: another process has it, or the file beside the database cannot be made.
+        """
+        database = sqlite_file(self._database_url)
+        if database is None:
             return
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Beside the real file, or another name for the same database would have a lock of its own.
+        path = Path(f"{Path(database).resolve()}.lock")
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: the lock file cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, get, post
 from litestar.exceptions import InternalServerException
+from litestar.params import FromPath
 
 from ringback.api.itnio.described import described
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
@@ -118,7 +119,7 @@ def _get(door: Door, path: str, text: str, operation: Operation[str]) -> HTTPRou
         summary=text.partition("\n")[0],
         description=text,
     )
-    async def handle(request: AnyRequest, key: str) -> Response[bytes]:
+    async def handle(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
         return await _answer(door, request, lambda call: operation(call, key))
 
     return handle
