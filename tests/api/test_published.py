@@ -1,19 +1,22 @@
-"""The vendor's published requests, replayed; the answers against the published ones, name for name and type for type."""
+"""The published requests, replayed; the answers against the published ones, name for name and type for type."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tests.api.vendor_world import ANSWERED, BUSY, World
 
 from ringback.api.itnio.signature import sign
 from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec
 from ringback.model.task import Limits, TaskSpec, build_numbers
-from ringback.store import flows, tasks
+from ringback.store import accounts, flows, tasks
+from ringback.store.schema import application
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "itnio"
 
@@ -80,8 +83,6 @@ async def store_flow(world: World, key: int, task_id: int, *, created: str, roun
 
 
 def instant(text: str) -> int:
-    from datetime import UTC, datetime
-
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
@@ -207,8 +208,6 @@ def test_an_update_is_taken_as_published(world: World) -> None:
     ],
 )
 def test_an_account_set_to_one_envelope_gets_the_published_answer(world: World, name: str, envelope: str) -> None:
-    from ringback.store import accounts
-
     async def story() -> None:
         await world.next_id("template", 123)
         await world.template("published", "Good day.")
@@ -216,9 +215,7 @@ def test_an_account_set_to_one_envelope_gets_the_published_answer(world: World, 
             await store_task(world, task_id, task_name, "4915112345600", created="2021-09-01 00:00:00")
             await store_flow(world, key, task_id, created="2021-09-01 00:00:00")
         async with world.store.write() as tx:
-            await accounts.change(
-                tx, world.account.id, time_zone=None, envelope=envelope, allowed_networks=None
-            )
+            await accounts.change(tx, world.account.id, time_zone=None, envelope=envelope, allowed_networks=None)
         expected = published(name)["response"] | DECIDED.get(name, {})
         done = await replay(world, name)
         assert done == expected
@@ -245,18 +242,12 @@ def test_an_agent_task_is_taken_as_published(world: World) -> None:
     assert sample["response"] is None
 
     async def story() -> None:
-        from sqlalchemy import update
-
-        from ringback.store.schema import application
-
         world.clock.set(int(sample["request"]["headers"]["Timestamp"]))
         await world.next_id("template", body["agentId"])
         await world.template("published", "Good day.")
         async with world.store.write() as tx:
             await tx.execute(
-                update(application)
-                .where(application.c.account_id == world.account.id)
-                .values(app_id=body["appId"])
+                update(application).where(application.c.account_id == world.account.id).values(app_id=body["appId"])
             )
         before = await world.contents()
         refused = await replay(world, "groupCall.send.agent")
@@ -280,19 +271,13 @@ def test_an_agent_task_is_taken_as_published(world: World) -> None:
 
 
 def test_an_old_timestamp_is_refused_as_published(world: World) -> None:
-    from ringback.store import accounts
-
     sample = published("error.timestampExpired")
 
     async def story() -> None:
         async with world.store.write() as tx:
-            await accounts.change(
-                tx, world.account.id, time_zone=None, envelope="status", allowed_networks=None
-            )
+            await accounts.change(tx, world.account.id, time_zone=None, envelope="status", allowed_networks=None)
         world.clock.set(int(sample["request"]["headers"]["Timestamp"]) + 86_400)
-        refused = await world.post(
-            "/voice/recallFlow/queryDetail", content=b"", headers=sample["request"]["headers"]
-        )
+        refused = await world.post("/voice/recallFlow/queryDetail", content=b"", headers=sample["request"]["headers"])
         assert refused["status"] == sample["response"]["status"]
         assert isinstance(refused["reason"], str)
         assert refused.keys() == sample["response"].keys() | {"data"}

@@ -112,9 +112,7 @@ class World:
         self.other = await self.tenant("other", "otherKey", "otherSecret")
         now = self.clock.now_ms()
         async with self.store.write() as tx:
-            await trunks.add(
-                tx, name="t", engine="sandbox", calls_per_second=1_000_000, channels=1_000, now_ms=now
-            )
+            await trunks.add(tx, name="t", engine="sandbox", calls_per_second=1_000_000, channels=1_000, now_ms=now)
             found = await accounts.application_of(tx, self.account.id, accounts.DEFAULT_APP_ID)
             assert found is not None
             self.application_id = found.id
@@ -128,7 +126,14 @@ class World:
         self.app = create_app(self.store, self.clock, self.settings)
 
     async def tenant(
-        self, name: str, key: str, secret: str, *, zone: str = "UTC", envelope: str = "both", networks: Sequence[str] = ()
+        self,
+        name: str,
+        key: str,
+        secret: str,
+        *,
+        zone: str = "UTC",
+        envelope: str = "both",
+        networks: Sequence[str] = (),
     ) -> Tenant:
         """A new account."""
         async with self.store.write() as tx:
@@ -218,7 +223,7 @@ class World:
         return task_id
 
     async def send_with_flow(self, *, tenant: Tenant | None = None, **changes: Any) -> tuple[int, dict[str, Any]]:
-        """Make a task with a recall flow (of two rounds, unless told otherwise). Returns its id and the flow's detail."""
+        """Make a task with a recall flow, of two rounds unless told otherwise. Returns its id and the flow's detail."""
         flow = changes.pop("recallFlow", {"recallType": 1, "recallInterval": 30, "recallNum": 2})
         task_id = await self.send(tenant=tenant, recallFlow=flow, **changes)
         return task_id, await self.flow_of(task_id, tenant=tenant)

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from e2e.processes import Program, far_end, ringback, serving
 from e2e.vendor import Vendor
 from e2e.waiting import until
-
 from ringback.farend.log import Invited, read_log
 
 #: Persons, keys, busy ones that answer later, and refusals.

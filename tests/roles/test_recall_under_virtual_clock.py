@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 
 import pytest
-from roles.campaign import campaign, failed_flow, numbers
 
 from ringback.clock import VirtualClock
 from ringback.model.audience import RecallType
@@ -17,6 +16,7 @@ from ringback.model.states import FlowState, TaskState
 from ringback.store import records
 from ringback.store.records import CallRecord
 from ringback.telephony.sandbox import SandboxEngine
+from roles.campaign import campaign, failed_flow, numbers
 
 DAY_MS = 24 * 3_600_000
 MINUTE_MS = 60_000

@@ -138,9 +138,15 @@ def build_numbers(
         if callee in seen:
             duplicates.append(callee)
             continue
-        seen.add(callee)
         cut = {name: value[:MAX_TEXT_LENGTH] for name, value in texts.items()}
-        calls.append(NewCall(callee, zone_key(callee), encode(cut).decode() if cut else None))
+        try:
+            stored = encode(cut).decode() if cut else None
+        except UnicodeEncodeError as error:
+            name = next(name for name, value in cut.items() if error.object in value)
+            problems.add(f"{field}[{index}].{name}", "is not Unicode text")
+            continue
+        seen.add(callee)
+        calls.append(NewCall(callee, zone_key(callee), stored))
     if problems.count:
         raise InvalidTask(field, f"{problems.count} of the numbers cannot be used: {problems}")
     if not calls:

@@ -1,7 +1,6 @@
 """What the engine and its worker processes say to each other.
 
-Each frame is a message in MessagePack behind its length (4 bytes, big-endian); the engine writes to the worker's
-standard input and reads from its standard output.
+Each frame is a message in MessagePack behind its length (4 bytes, big-endian), both ways over one socket pair.
 """
 
 from __future__ import annotations
