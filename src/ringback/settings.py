@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "ringback.toml"
 PREFIX = "RINGBACK_"
 
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _MORE_THAN_ZERO = (
     "minute_seconds",
     "timestamp_tolerance_seconds",
@@ -126,11 +128,10 @@ def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None 
 
 def split_address(text: str) -> tuple[str, int]:
     """HOST and PORT of ``HOST:PORT`` (an IPv6 host in brackets). Raises ValueError with a text for people."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65_535):
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > 65_535:
         raise ValueError(f"must be HOST:PORT, got {text!r}")
-    return host, int(port)
+    return found["v6"] or found["host"], int(found["port"])
 
 
 def _wanted(kind: Any) -> str:

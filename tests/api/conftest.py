@@ -7,10 +7,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.api.vendor_world import FakeClock, World
 
 from ringback.settings import Settings
 from ringback.store.database import open_store
+from tests.api.vendor_world import FakeClock, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.api.vendor_world import PUBLISHED_KEY, PUBLISHED_SECONDS, PUBLISHED_SECRET, World
 
 from ringback.api.itnio import signature
 from ringback.api.itnio.signature import address_allowed, check_signature, sign
 from ringback.store.accounts import Account
+from tests.api.vendor_world import PUBLISHED_KEY, PUBLISHED_SECONDS, PUBLISHED_SECRET, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.api.vendor_world import ANSWERED, BUSY, World
 
 from ringback.api.itnio.signature import sign
 from ringback.model.audience import RecallType
@@ -17,6 +16,7 @@ from ringback.model.flow import FlowSpec
 from ringback.model.task import Limits, TaskSpec, build_numbers
 from ringback.store import accounts, flows, tasks
 from ringback.store.schema import application
+from tests.api.vendor_world import ANSWERED, BUSY, World
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "itnio"
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.api.vendor_world import World
 
 from ringback.model.task import MAX_NUMBERS
+from tests.api.vendor_world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

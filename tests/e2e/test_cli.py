@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +139,32 @@ def test_two_diallers_on_one_database_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.enable_socket
+def test_server_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
+    """A closed standard error (a pipe whose reader ended) loses log lines and nothing else."""
+    reader, writer = os.pipe()
+    environ = {**os.environ, **SANDBOX, "RINGBACK_LISTEN": "127.0.0.1:0", "RINGBACK_LOG_LEVEL": "debug"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ringback.cli", "serve"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        text=True,
+    )
+    try:
+        os.close(writer)
+        assert server.stdout is not None
+        assert any(line.startswith("ringback ready") for line in server.stdout)
+        os.close(reader)
+        server.terminate()
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+@pytest.mark.enable_socket
 def test_asterisk_is_not_in_this_version(tmp_path: Path) -> None:
     _fails(
         tmp_path, "serve", text="asterisk", environ={"RINGBACK_TELEPHONY": "asterisk", "RINGBACK_LISTEN": "127.0.0.1:0"}
@@ -151,7 +180,7 @@ def test_run_on_an_own_server(tmp_path: Path) -> None:
         "number,text1\n4930123400,Ada\nnonsense,Bad\n4930123485,Grace\n4930123400,Again\n\n12,Short\n4930123461,Barbara\n"
     )
     (tmp_path / "c.yaml").write_text(
-        "name: c\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: 20\n"
+        "name: camp\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: 20\n"
         "recall: {rounds: 2, interval_minutes: 1, who: failed}\n"
     )
     done = ringback("run", "c.yaml", folder=tmp_path, environ=SANDBOX, timeout=120)
@@ -187,15 +216,15 @@ def test_run_on_an_own_server(tmp_path: Path) -> None:
     ("campaign", "numbers", "text"),
     [
         ("name: [", "4930123400\n", "c.yaml:1"),
-        ("name: c\nnumbers: n.csv\n", "4930123400\n", "template"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\ncolour: red\n", "4930123400\n", "colour"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: soon\n", "4930123400\n", "c.yaml:4"),
-        ("name: c\nnumbers: other.csv\ntemplate: t.yaml\n", "4930123400\n", "other.csv"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\n", "hello\n", "no line has a number"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\n", "number,colour\n4930123400,red\n", "n.csv:1"),
-        ("name: c\nnumbers: n.csv\ntemplate: other.yaml\n", "4930123400\n", "other.yaml"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: 5\n", "4930123400,Ada\n", "maxRingingTime"),
-        ("name: c\nnumbers: n.csv\ntemplate: t.yaml\n", "4930123400\n", "text1"),
+        ("name: camp\nnumbers: n.csv\n", "4930123400\n", "template"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\ncolour: red\n", "4930123400\n", "colour"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: soon\n", "4930123400\n", "c.yaml:4"),
+        ("name: camp\nnumbers: other.csv\ntemplate: t.yaml\n", "4930123400\n", "other.csv"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\n", "hello\n", "no line has a number"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\n", "number,colour\n4930123400,red\n", "n.csv:1"),
+        ("name: camp\nnumbers: n.csv\ntemplate: other.yaml\n", "4930123400\n", "other.yaml"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\nring_seconds: 5\n", "4930123400,Ada\n", "maxRingingTime"),
+        ("name: camp\nnumbers: n.csv\ntemplate: t.yaml\n", "4930123400\n", "text1"),
     ],
 )
 @pytest.mark.enable_socket

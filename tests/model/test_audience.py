@@ -44,7 +44,7 @@ def test_failed_is_rule_5() -> None:
         "unknown",
     }
     assert {outcome.value for outcome in ANSWERED_OUTCOMES} == {"answered", "voicemail"}
-    assert FAILED_OUTCOMES | ANSWERED_OUTCOMES == set(Outcome)
+    assert set(Outcome) == FAILED_OUTCOMES | ANSWERED_OUTCOMES
     # Skipped and cancelled calls have no outcome at all, so that no audience can name them.
     assert not {"skipped", "cancelled"} & {outcome.value for outcome in Outcome}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def test_no_burst_whenever_and_however_often_one_asks(rate: float, horizon: int,
         assert all(now <= slot <= now + horizon for slot in slots)
         handed += slots
     assert handed == sorted(handed)
-    assert all(later - earlier >= spacing_us(rate) for earlier, later in zip(handed, handed[1:], strict=False))
+    assert all(later - earlier >= spacing_us(rate) for earlier, later in pairwise(handed))
     assert most_in_a_second(handed) <= rate + 1
 
 
@@ -121,7 +122,7 @@ def test_a_late_process_does_not_catch_up_in_a_burst(rate: float, lateness: list
         gate.passed(now)
         left.append(now)
         slot += spacing_us(rate)
-    assert all(later - earlier >= spacing_us(rate) for earlier, later in zip(left, left[1:], strict=False))
+    assert all(later - earlier >= spacing_us(rate) for earlier, later in pairwise(left))
     assert most_in_a_second(left) <= rate + 1
 
 

@@ -98,7 +98,7 @@ def test_what_is_over_stays_over() -> None:
 
 
 def test_a_call_holds_a_line_from_its_lease_to_its_end() -> None:
-    assert ON_THE_LINE == {CallState.DIALLING, CallState.IN_PROGRESS}
+    assert {CallState.DIALLING, CallState.IN_PROGRESS} == ON_THE_LINE
     # It gets a line only by a lease, and keeps it until its end or until it is given back.
     entered = {(before, after) for before, after in CALL.moves() if after in ON_THE_LINE and before not in ON_THE_LINE}
     assert entered == {(CallState.QUEUED, CallState.DIALLING)}

@@ -154,7 +154,7 @@ def test_restart_resumes_the_flow_at_its_minute(tmp_path) -> None:
 
 
 def test_crash_settles_and_never_redials(tmp_path) -> None:
-    """Roles that vanish in the middle: their calls become unknown, nobody is dialled twice, the next round recalls them."""
+    """Roles that vanish: their calls become unknown, nobody is dialled twice, the next round recalls them."""
     url = f"sqlite:///{tmp_path}/c.db"
     clock = VirtualClock()
 

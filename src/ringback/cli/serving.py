@@ -47,5 +47,5 @@ def _on_signal(server: Server) -> None:
         # The calls in the air are settled on the next start.
         os._exit(130)
     _asked = True
-    log.info("stopping", hint="once more ends at once")
     server.stop()
+    log.info("stopping", hint="once more ends at once")

@@ -155,6 +155,18 @@ class Dialler:
         try:
             ready = await self._library.get(lease.template_id)
             leg = await self._engine.dial(order)
+        except ValueError as error:
+            # The engine refuses what it was given, and would refuse it for ever.
+            log.exception("call_refused_by_engine", call_id=lease.call_id, callee=masked(lease.callee))
+            buffer.ended(
+                CallResult(
+                    call_id=lease.call_id,
+                    outcome=Outcome.FAILED,
+                    ended_at=self._clock.now_ms(),
+                    reason=f"could not be placed: {error}",
+                )
+            )
+            return
         except Exception as error:  # noqa: BLE001 - nothing was sent, so the call must go back, whatever the cause
             level = log.warning if isinstance(error, EngineUnavailable) else log.exception
             level("call_not_placed", call_id=lease.call_id, callee=masked(lease.callee), reason=str(error))

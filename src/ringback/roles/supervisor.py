@@ -34,9 +34,7 @@ class Fatal(Exception):
     """A service that raises this cannot work here: everything stops, and the text goes to the user."""
 
 
-async def supervise(
-    services: Mapping[str, Callable[[], Service]], clock: Clock, stop: asyncio.Event
-) -> None:
+async def supervise(services: Mapping[str, Callable[[], Service]], clock: Clock, stop: asyncio.Event) -> None:
     """Run every service until ``stop`` is set, then let all end.
 
     A service that breaks is made anew after a growing wait. Raises :class:`Fatal` when one raises it.
