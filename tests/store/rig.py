@@ -28,6 +28,7 @@ START_MS = 1_767_600_000_000
 HORIZON_US = 100_000
 GRACE_US = 250_000
 ENGINE = "sandbox"
+MINUTE_MS = 60_000
 
 TEMPLATE = Template(name="bye", initial_node="first", nodes={"first": [Hangup()]})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from ringback.api.app import create_app
 from ringback.api.server import AddressInUse, HttpService, bind
 from ringback.cli.common import UserError
+from ringback.cli.role import Role
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.library import TemplateLibrary
@@ -38,14 +38,6 @@ log = structlog.get_logger(__name__)
 #: Limits of the trunk that the sandbox gets by itself.
 SANDBOX_CALLS_PER_SECOND = 50.0
 SANDBOX_CHANNELS = 10_000
-
-
-class Role(StrEnum):
-    """What a server can do."""
-
-    API = "api"
-    DIALLER = "dialler"
-    CONDUCTOR = "conductor"
 
 
 class Server:

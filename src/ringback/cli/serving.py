@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
 from ringback.cli.common import configure_logging, run, settings
-from ringback.cli.server import Role, Server
+from ringback.cli.role import Role
 from ringback.clock import RealClock
+
+if TYPE_CHECKING:
+    from ringback.cli.server import Server
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +25,8 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="Where the API listens, HOST:PORT.")] = None,
 ) -> None:
     """Run the server: API, dialler and conductor in one process."""
+    from ringback.cli.server import Server  # heavy: other commands must not wait for it
+
     in_force = settings(listen=listen)
     configure_logging(in_force)
 

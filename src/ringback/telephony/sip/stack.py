@@ -105,7 +105,7 @@ class SipStack:
         # The call object listens to every event of the runtime and, when it was created after its call had closed,
         # for ever. Events reach us by their call header instead.
         if call._on_stack_event in call._runtime._listeners:  # noqa: SLF001 - see above; no public way
-            call._runtime.unsubscribe(call._on_stack_event)  # noqa: SLF001
+            call._runtime.unsubscribe(call._on_stack_event)  # noqa: SLF001 - the binding has no public way (see above)
         return call
 
     async def ping(self) -> None:

@@ -1,0 +1,60 @@
+"""The audience as the store applies it, against the audience as a value: over every outcome, state and intent."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+
+from sqlalchemy import select
+
+from ringback.model.audience import Audience, RecallType, audience_of
+from ringback.model.outcome import ANSWERED_OUTCOMES, FAILED_OUTCOMES, Outcome
+from ringback.model.states import ON_THE_LINE, CallState
+from ringback.store import nodes
+from ringback.store.schema import call
+from tests.store.rig import Database, Rig
+
+CALL_INTENTS = (None, "", "101", "102", "é'\"%")
+KINDS = [(outcome, intent) for outcome in Outcome for intent in CALL_INTENTS]
+WITHOUT_OUTCOME = [state for state in CallState if state is not CallState.ENDED]
+
+
+def audiences() -> list[Audience]:
+    sets = [frozenset[Outcome](), frozenset(Outcome), ANSWERED_OUTCOMES, FAILED_OUTCOMES]
+    sets += [frozenset({outcome}) for outcome in Outcome]
+    intents = [chosen for count in range(3) for chosen in combinations(("101", "102", "", "é'\"%", "999"), count)]
+    wide = [Audience(outcomes=outcomes, intents=frozenset(chosen)) for outcomes in sets for chosen in intents]
+    narrow = [audience_of(kind, chosen) for kind in RecallType for chosen in intents]
+    return list(dict.fromkeys(chain(wide, narrow)))
+
+
+def test_the_sql_is_the_rule(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        count = len(KINDS) + len(WITHOUT_OUTCOME)
+        task_id = await rig.new_task(count, started=False)
+        await rig.new_task(count, name="not asked for", started=False)
+        ids = [row.id for row in await rig.rows("SELECT id FROM call WHERE task_id = :id ORDER BY id", id=task_id)]
+        ended = dict(zip(ids, KINDS, strict=False))
+        async with rig.store.write() as tx:
+            # Bare rows: only the condition is under test here, so the counters may say what they like.
+            for name in ("task", "call", "flow", "node"):
+                await tx.exec_driver_sql(f"DROP TRIGGER guard_{name}_state")
+            for call_id, (outcome, intent) in ended.items():
+                values = {"state": "ended", "outcome": outcome, "intent": intent, "worker_id": 1, "trunk_id": rig.trunk}
+                await tx.execute(call.update().where(call.c.id == call_id).values(**values))
+            for call_id, state in zip(ids[len(KINDS) :], WITHOUT_OUTCOME, strict=True):
+                held = {"worker_id": 1, "trunk_id": rig.trunk, "answered_at": 1} if state in ON_THE_LINE else {}
+                values = {"state": state, "intent": "101", "reason": "r", **held}
+                await tx.execute(call.update().where(call.c.id == call_id).values(**values))
+        for audience in audiences():
+            condition = nodes._in_audience(task_id, audience)
+            async with rig.store.read() as tx:
+                chosen = set(await tx.scalars(select(call.c.id).where(condition)))
+                others = set(await tx.scalars(select(call.c.id).where(call.c.task_id == task_id, ~condition)))
+            assert chosen == {call_id for call_id, end in ended.items() if audience.includes(*end)}, audience
+            # Its negation says who was left out, so that together they must be all.
+            assert others == set(ids) - chosen, audience
+        await rig.run_sql("DELETE FROM lane")
+        await rig.run_sql("DELETE FROM call")
+        await rig.run_sql("DELETE FROM task")
+
+    database.run(story)
