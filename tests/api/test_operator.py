@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from ringback.api import app
 from ringback.api.itnio import fields
+from ringback.cli.common import configure_logging
+from ringback.settings import Settings
 from ringback.store import flows
 from tests.api.vendor_world import ANSWERED, BUSY, World
 
@@ -41,13 +45,40 @@ def test_an_unexpected_fault_tells_the_caller_nothing(world: World, monkeypatch:
     async def story() -> None:
         with capture_logs() as logs:
             done = await world.post(DETAIL, {"keyId": 1})
-        text = "system exception; the server's log tells more"
-        assert done == {"code": -18, "msg": text, "status": "-18", "reason": text, "data": None}
+        said = "system exception; the server's log tells more"
+        assert done == {"code": -18, "msg": said, "status": "-18", "reason": said, "data": None}
         (entry,) = logs
         assert (entry["event"], entry["log_level"], entry["path"]) == ("request_failed", "error", DETAIL)
         assert entry["exc_info"]
 
     world.run(story())
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_is_logged_of_a_fault_holds_no_secret_and_no_number(
+    world: World, log_format: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database refuses the numbers; neither the caller's headers nor the statement's values are logged."""
+
+    async def story() -> None:
+        async with world.store.write() as tx:
+            await tx.execute(
+                text("CREATE TRIGGER broken BEFORE INSERT ON call BEGIN SELECT RAISE(ABORT, 'no more calls'); END")
+            )
+        done = await world.post("/voice/group/call/send/agent", world.task_body())
+        assert done["code"] == -18
+
+    configure_logging(Settings(log_format=log_format))
+    try:
+        world.run(story())
+    finally:
+        structlog.reset_defaults()
+    logged = capsys.readouterr().err
+    assert "request_failed" in logged
+    assert "no more calls" in logged, "the cause"
+    assert "tasks.py" in logged, "the place"
+    for hidden in (world.account.key, world.account.secret, world.headers()["Sign"], "4915112345600"):
+        assert hidden not in logged
 
 
 def test_a_fault_in_a_transaction_leaves_nothing_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

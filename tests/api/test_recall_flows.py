@@ -242,7 +242,8 @@ def test_an_edit_after_the_parent_s_end_moves_the_first_round(world: World) -> N
     async def story() -> None:
         bell = world.store.subscribe(News.WORK)
         _, flow = await world.send_with_flow()
-        await bell.wait(None)
+        async with asyncio.timeout(1):
+            await bell.wait(None)
         await world.submit()
         await world.dial(BUSY)
         ended = world.clock.now_ms()

@@ -287,6 +287,18 @@ def test_all_named_tasks_are_cancelled_or_none(world: World) -> None:
     world.run(story())
 
 
+def test_of_equal_requests_at_the_same_time_one_makes_a_task(world: World) -> None:
+    async def story() -> None:
+        flow = {"recallType": 1, "recallInterval": 30, "recallNum": 2}
+        sent = [world.post(SEND, world.task_body(recallFlow=flow)) for _ in range(5)]
+        answers = await asyncio.gather(*sent)
+        assert sorted(answer["code"] for answer in answers) == [-20, -20, -20, -20, 0]
+        stored = await world.contents()
+        assert [len(stored[table]) for table in ("task", "call", "flow", "node")] == [1, 1, 1, 2]
+
+    world.run(story())
+
+
 def test_a_cancelled_task_frees_no_name(world: World) -> None:
     async def story() -> None:
         task_id = await world.send(taskName="once")

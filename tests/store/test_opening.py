@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from ringback.store.database import News, StoreUnavailable, open_store
+from ringback.store.database import News, StoreUnavailable, Tx, open_store
 from tests.store.rig import Database, Rig, SetClock, recall
 
 
@@ -194,6 +195,40 @@ def test_a_closed_store_says_so(database: Database) -> None:
     asyncio.run(main())
 
 
+def test_closing_waits_for_the_transactions_that_have_begun(database: Database) -> None:
+    async def main() -> None:
+        async with database.opened() as rig:
+            await rig.furnish()
+            begun, go_on = asyncio.Event(), asyncio.Event()
+
+            async def work(transaction: contextlib.AbstractAsyncContextManager[Tx]) -> object:
+                async with transaction as tx:
+                    begun.set()
+                    await go_on.wait()
+                    return await tx.scalar(text("SELECT name FROM account"))
+
+            for transaction in (rig.store.write, rig.store.read):
+                begun.clear()
+                go_on.clear()
+                working = asyncio.create_task(work(transaction()))
+                await begun.wait()
+                queued = asyncio.create_task(rig.new_worker())
+                closing = asyncio.create_task(rig.store.close())
+                await asyncio.wait({closing}, timeout=0.05)
+                assert not closing.done()
+                go_on.set()
+                assert await working == "acme"
+                await closing
+                with pytest.raises(StoreUnavailable, match="closed"):
+                    await queued
+                if database.kind == "sqlite-memory":
+                    break
+                rig.store = await open_store(database.url, SetClock())
+            await rig.store.close()
+
+    asyncio.run(main())
+
+
 def test_bells_ring_for_their_news_until_they_are_taken_away(database: Database) -> None:
     async def story(rig: Rig) -> None:
         work, both = rig.store.subscribe(News.WORK), rig.store.subscribe(News.WORK, News.LINES)
@@ -340,19 +375,34 @@ def test_a_url_that_names_no_database_of_ours(
     assert list(tmp_path.iterdir()) == []
 
 
+CREATE = """
+import asyncio, sys
+from ringback.clock import RealClock
+from ringback.store.database import open_store
+sys.stdin.readline()
+asyncio.run(asyncio.run(open_store(sys.argv[1], RealClock())).close())
+"""
+
+
 def test_two_programs_make_the_same_new_database(tmp_path: Path) -> None:
     """Both find no schema; one makes it and the other waits for it."""
     path = tmp_path / "ringback.db"
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        pool.map(create, [path, path], chunksize=1)
+    command = [sys.executable, "-c", CREATE, f"sqlite:///{path}"]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        # They have imported everything by now or not: either way they start together.
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in both] == [0, 0]
     with contextlib.closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
 
 
 def test_several_stores_of_one_process_on_a_new_file(file_database: Database) -> None:
     async def main() -> None:
-        stores = await asyncio.gather(*(open_store(file_database.url, SetClock()) for _ in range(4)))
-        for store in stores:
-            await store.close()
+        for number in range(4):
+            url = f"{file_database.url}{number}"
+            for store in await asyncio.gather(*(open_store(url, SetClock()) for _ in range(5))):
+                await store.close()
 
     asyncio.run(main())

@@ -69,7 +69,10 @@ def configure_logging(in_force: Settings) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if in_force.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Its own tracebacks show local variables, and those hold secrets and phone numbers.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     level = logging.getLevelNamesMapping()[in_force.log_level.upper()]
     structlog.configure(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
@@ -22,7 +22,9 @@ from sqlalchemy.pool import StaticPool
 from ringback.store.migrate import SchemaTooNew, upgrade_to_newest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy.engine import ExceptionContext
 
     from ringback.clock import Clock
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Tx = AsyncConnection
 
 _READERS = 4
+_WAL_ATTEMPTS = 20
 #: How long a statement waits for another program that holds the database.
 LOCK_WAIT_SECONDS = 5.0
 
@@ -71,6 +74,9 @@ class Store:
         self._reader = reader
         self._clock = clock
         self._closed = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._write_turn = asyncio.Lock()
         # In memory there is a single connection, so readers wait for the writer.
         self._read_turn: contextlib.AbstractAsyncContextManager[Any] = (
@@ -82,8 +88,7 @@ class Store:
     async def write(self) -> AsyncIterator[Tx]:
         """One writing transaction: committed at the end of the block, rolled back when it raises."""
         async with self._write_turn:
-            self._check_open()
-            with self._clock.holding():
+            with self._transaction():
                 async with self._writer.begin() as tx:
                     yield tx
 
@@ -91,8 +96,7 @@ class Store:
     async def read(self) -> AsyncIterator[Tx]:
         """One reading transaction: a consistent view."""
         async with self._read_turn:
-            self._check_open()
-            with self._clock.holding():
+            with self._transaction():
                 async with self._reader.connect() as tx:
                     yield tx
 
@@ -113,17 +117,31 @@ class Store:
                 bell.ring()
 
     async def close(self) -> None:
-        """Close every connection. Whoever asks for a transaction from now on gets :class:`StoreUnavailable`."""
+        """Close every connection, when the transactions that have begun are over.
+
+        Whoever asks for one from now on gets :class:`StoreUnavailable`.
+        """
         self._closed = True
+        await self._idle.wait()
         with self._clock.holding():
             await self._writer.dispose()
             if self._reader is not self._writer:
                 await self._reader.dispose()
 
-    def _check_open(self) -> None:
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         # The engines would quietly connect again.
         if self._closed:
             raise StoreUnavailable("the database has been closed")
+        self._running += 1
+        self._idle.clear()
+        try:
+            with self._clock.holding():
+                yield
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._idle.set()
 
 
 async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Store:
@@ -137,11 +155,11 @@ async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_
     in_memory = path is None
     target = make_url(url).set(drivername="sqlite+aiosqlite")
     if path is None:
-        writer = reader = create_async_engine(target, poolclass=StaticPool)
+        writer = reader = _engine(target, poolclass=StaticPool)
     else:
-        _check_folder(path)
-        writer = create_async_engine(target, pool_size=1, max_overflow=0)
-        reader = create_async_engine(target, pool_size=_READERS, max_overflow=_READERS)
+        _check_file(path)
+        writer = _engine(target, pool_size=1, max_overflow=0)
+        reader = _engine(target, pool_size=_READERS, max_overflow=_READERS)
         _prepare_sqlite(reader, begin="BEGIN", lock_wait_seconds=lock_wait_seconds)
     _prepare_sqlite(writer, begin="BEGIN IMMEDIATE", lock_wait_seconds=lock_wait_seconds)
     store = Store(writer, reader, clock, in_memory=in_memory)
@@ -176,27 +194,63 @@ def sqlite_file(url: str) -> str | None:
     return None if path in (None, "", ":memory:") else path
 
 
-def _check_folder(path: str) -> None:
+def _engine(target: URL, **pool: Any) -> AsyncEngine:
+    # Values of statements are phone numbers and secrets: errors, and so logs, must not show them.
+    return create_async_engine(target, hide_parameters=True, **pool)
+
+
+def _check_file(path: str) -> None:
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {folder}")
+    try:
+        # Tried without the asynchronous driver, whose thread breaks noisily when it cannot open the file.
+        sqlite3.connect(path).close()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(_explain(path, error)) from error
 
 
 def _prepare_sqlite(engine: AsyncEngine, *, begin: str, lock_wait_seconds: float) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        # The driver must not open transactions by itself: "begin" below does.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(lock_wait_seconds * 1000)}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
+        try:
+            # The driver must not open transactions by itself: "begin" below does.
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {round(lock_wait_seconds * 1000)}")
+            _switch_to_wal(cursor)
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.close()
+        except BaseException:
+            # The pool does not know the connection yet, and its thread would outlive the event loop.
+            connection.close()
+            raise
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> None:
+        # Whoever waited for a statement was cancelled; the driver's thread still finishes it, and the rollback queues
+        # behind. The connection is sound, and throwing it away, the default, would throw away a database in memory.
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = False
 
     @event.listens_for(engine.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Turn write-ahead logging on, for good. Only a new file needs it, and several programs may have found it new."""
+    for _ in range(_WAL_ATTEMPTS):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # This statement does not wait for another program's lock, but one that begins a transaction does.
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _explain(path: str, error: Exception) -> str:
