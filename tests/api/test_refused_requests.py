@@ -296,7 +296,7 @@ def test_a_sender_that_falls_silent_is_given_up(world: World, monkeypatch: pytes
             "headers": [(name.lower().encode(), value.encode()) for name, value in world.headers().items()],
         }
         async with asyncio.timeout(5):
-            await world.app(scope, receive, send)  # type: ignore[arg-type]
+            await world.app(scope, receive, send)
         body = b"".join(message.get("body", b"") for message in sent)
         assert b'"code":-22,"msg":"body: did not arrive' in body
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ringback.model.task import MAX_NUMBERS
+from ringback.store import tasks
 from tests.api.vendor_world import World
 
 if TYPE_CHECKING:
@@ -340,8 +341,6 @@ def test_repeats_count_as_numbers_but_are_dialled_once(world: World) -> None:
     ],
 )
 def test_the_edges_of_what_is_allowed(world: World, changes: dict[str, Any], stored: dict[str, Any]) -> None:
-    from ringback.store import tasks
-
     async def story() -> None:
         task_id = await world.send(**changes)
         async with world.store.read() as tx:
@@ -355,8 +354,6 @@ def test_the_edges_of_what_is_allowed(world: World, changes: dict[str, Any], sto
 
 @pytest.mark.parametrize(("shown", "stored"), [("0049301234", "0049301234"), (" 123 ", "123"), (0, "0"), ("00", "00")])
 def test_digits_to_show_are_kept_as_they_are(world: World, shown: object, stored: str) -> None:
-    from ringback.store import tasks
-
     async def story() -> None:
         task_id = await world.send(displayNum=shown)
         async with world.store.read() as tx:

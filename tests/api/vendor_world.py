@@ -184,7 +184,7 @@ class World:
         address: str = "127.0.0.1",
     ) -> httpx.Response:
         """One request from an address; without ``headers`` with those of :meth:`headers`."""
-        transport = httpx.ASGITransport(app=self.app, client=(address, 1234))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=self.app, client=(address, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://ringback") as client:
             return await client.request(
                 method, path, content=content, headers=self.headers() if headers is None else headers
@@ -250,7 +250,8 @@ class World:
     async def submit(self) -> None:
         """Start the tasks that are due."""
         async with self.store.write() as tx:
-            await tasks.submit_due(tx, self.clock.now_ms(), 100, minute_seconds=60)
+            for task_id in await tasks.due(tx, self.clock.now_ms(), 100):
+                await tasks.submit(tx, task_id, self.clock.now_ms(), minute_seconds=60)
 
     async def dial(self, *results: Mapping[str, Any]) -> None:
         """Lease as many calls as there are results, of whatever task is calling, and end them so."""

@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from tests.farend.sip_caller import Mailbox, OutgoingCall, Phone, phone
-
 from ringback.clock import RealClock
 from ringback.farend.carrier import Carrier
 from ringback.farend.log import By, Bye, CallLog, Ended, Entry
 from ringback.farend.timing import Timing
+from tests.farend.sip_caller import Mailbox, OutgoingCall, Phone, phone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

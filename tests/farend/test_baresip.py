@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.farend.far_end import QUICK, Diary, Lab, far_end
-from tests.farend.sip_caller import PATIENCE, Mailbox
 
 from ringback.clock import RealClock
 from ringback.farend import sounds
 from ringback.farend.digest import Credentials
+from tests.farend.far_end import QUICK, Diary, Lab, far_end
+from tests.farend.sip_caller import PATIENCE, Mailbox
 
 baresip = pytest.importorskip("baresip")
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 import pytest
-from tests.farend.far_end import Lab, far_end
-from tests.farend.sip_caller import authorization
 
 from ringback.clock import VirtualClock
 from ringback.farend.digest import NONCE_SECONDS, Credentials, Gatekeeper, Verdict
+from tests.farend.far_end import Lab, far_end
+from tests.farend.sip_caller import authorization
 
 ROBIN = Credentials("robin", 'pass, "word"')
 URI = "sip:493000@127.0.0.1"

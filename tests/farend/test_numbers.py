@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 
 import msgspec
 import pytest
-from tests.farend.far_end import QUICK, Lab, far_end
-from tests.farend.sip_caller import EVENTS, LOUD_FRAME, PCMA, PCMU, QUIET_FRAME, OutgoingCall
 
 from ringback.farend import sounds
+from tests.farend.far_end import QUICK, Lab, far_end
+from tests.farend.sip_caller import EVENTS, LOUD_FRAME, PCMA, PCMU, QUIET_FRAME, OutgoingCall
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.sip]
 

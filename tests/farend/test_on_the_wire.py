@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 
 import msgspec
 import pytest
-from tests.farend.far_end import QUICK, Lab, far_end
-from tests.farend.sip_caller import Phone
 
 from ringback.farend.timing import Timing
+from tests.farend.far_end import QUICK, Lab, far_end
+from tests.farend.sip_caller import Phone
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.sip]
 

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.farend.sip_caller import PATIENCE, Address, phone
 
 from ringback.farend.log import Invited, Refused, read_log
 from ringback.farend.main import FarEndError, parse_listen, serve
+from tests.farend.sip_caller import PATIENCE, Address, phone
 
 pytestmark = pytest.mark.enable_socket
 

@@ -59,7 +59,6 @@ FLOW_MOVES = {
                 ("calling", "suspended"),
                 ("suspended", "calling"),
                 ("suspended", "cancelled"),
-                ("suspended", "finished"),
             },
         ),
         (

@@ -24,7 +24,7 @@ MINUTE_MS = 60_000
 
 async def _calls(made, task_id: int) -> list[CallRecord]:
     async with made.store.read() as tx:
-        return [call async for batch in records.listed(tx, task_id) for call in batch]
+        return [call async for call in records.listed(tx, task_id)]
 
 
 def test_ten_thousand_numbers_ten_days() -> None:

@@ -148,7 +148,10 @@ class Rig:
     async def submit(self) -> list[int]:
         """Submit what is due."""
         async with self.store.write() as tx:
-            return await tasks.submit_due(tx, self.clock.ms, 100, minute_seconds=60)
+            due = await tasks.due(tx, self.clock.ms, 100)
+            for task_id in due:
+                await tasks.submit(tx, task_id, self.clock.ms, minute_seconds=60)
+            return due
 
     async def lease_batch(
         self, *, worker: int | None = None, free_lines: int = 100_000, horizon_us: int = HORIZON_US
@@ -222,7 +225,7 @@ class Rig:
 
     async def resume(self, task_id: int, *, account: int | None = None) -> None:
         async with self.store.write() as tx:
-            await tasks.resume(tx, task_id, self.clock.ms, account_id=account)
+            await tasks.resume(tx, task_id, self.clock.ms, minute_seconds=60, account_id=account)
 
     async def cancel(self, task_id: int, *, account: int | None = None) -> int:
         async with self.store.write() as tx:
@@ -270,7 +273,7 @@ class Rig:
     async def flow_of(self, task_id: int) -> FlowDetail:
         """The flow that hangs on the task."""
         async with self.store.read() as tx:
-            flow_id = await flows.of_task(tx, task_id)
+            flow_id = await tx.scalar(text("SELECT id FROM flow WHERE parent_task_id = :id"), {"id": task_id})
         assert flow_id is not None
         return await self.flow(flow_id)
 

@@ -34,7 +34,7 @@ def test_a_result_is_stored_in_full(database: Database) -> None:
         async with rig.store.write() as tx:
             assert await calls.ended(tx, rig.worker, [result], rig.clock.ms, minute_seconds=60) == [task_id]
         async with rig.store.read() as tx:
-            ((record,),) = [batch async for batch in records.listed(tx, task_id)]
+            (record,) = [record async for record in records.listed(tx, task_id)]
             assert await records.count_by_end(tx, task_id) == {"voicemail": 1}
         for name in ("outcome", "ended_at", "sip_code", "q850_cause", "ring_ms", "talk_ms", "hung_up_by", "keys"):
             assert getattr(record, name) == getattr(result, name), name

@@ -81,7 +81,7 @@ def test_twenty_thousand_numbers_in_one_go(database: Database) -> None:
         assert (task.total, task.queued) == (20_000, 20_000)
         assert [row.queued for row in await rig.rows("SELECT queued FROM lane ORDER BY zone")] == [10_000, 10_000]
         async with rig.store.read() as tx:
-            listed = [record.callee async for batch in records.listed(tx, task_id) for record in batch]
+            listed = [record.callee async for record in records.listed(tx, task_id)]
         assert listed == numbers
         assert len(await rig.lease()) == 101
         await rig.cancel(task_id)
@@ -229,13 +229,18 @@ def test_a_paused_task_leases_nothing_and_goes_on_where_it_was(database: Databas
     database.run(story)
 
 
-def test_a_paused_task_finishes_with_its_last_call(database: Database) -> None:
+def test_a_paused_task_finishes_when_it_is_resumed(database: Database) -> None:
     async def story(rig: Rig) -> None:
         task_id = await rig.new_task(1, flow=recall())
         (lease,) = await rig.lease()
         await rig.suspend(task_id)
         rig.clock.advance(5000)
-        assert await rig.end(lease.call_id, outcome=Outcome.BUSY) == [task_id]
+        assert await rig.end(lease.call_id, outcome=Outcome.BUSY) == []
+        task = await rig.task(task_id)
+        assert (task.state, task.queued, task.active) == (TaskState.SUSPENDED, 0, 0)
+        assert (await rig.flow_of(task_id)).nodes[0].due_at is None
+        rig.clock.advance(3_600_000)
+        await rig.resume(task_id)
         task = await rig.task(task_id)
         assert (task.state, task.finished_at) == (TaskState.FINISHED, rig.clock.ms)
         assert (await rig.flow_of(task_id)).nodes[0].due_at == rig.clock.ms + 5 * 60_000

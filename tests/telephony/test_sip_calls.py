@@ -7,14 +7,6 @@ import itertools
 import re
 
 import pytest
-from tests.telephony.sip_peer import (
-    Script,
-    SipPeer,
-    end_of,
-    events_until,
-    next_event,
-    order_to,
-)
 
 from ringback.clock import RealClock
 from ringback.telephony.port import (
@@ -28,6 +20,14 @@ from ringback.telephony.port import (
     Trying,
 )
 from ringback.telephony.sip.engine import SipEngine, available
+from tests.telephony.sip_peer import (
+    Script,
+    SipPeer,
+    end_of,
+    events_until,
+    next_event,
+    order_to,
+)
 
 pytestmark = [
     pytest.mark.sip,

@@ -6,6 +6,10 @@ import asyncio
 import itertools
 
 import pytest
+
+from ringback.clock import RealClock
+from ringback.telephony.port import Answered, Ended, MachineDetected, Prompt, PromptFinished
+from ringback.telephony.sip.engine import SipEngine, available
 from tests.telephony.sip_peer import (
     FRAME,
     MU_LAW,
@@ -20,10 +24,6 @@ from tests.telephony.sip_peer import (
     silence,
     tone,
 )
-
-from ringback.clock import RealClock
-from ringback.telephony.port import Answered, Ended, MachineDetected, Prompt, PromptFinished
-from ringback.telephony.sip.engine import SipEngine, available
 
 pytestmark = [
     pytest.mark.sip,

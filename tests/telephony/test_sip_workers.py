@@ -11,13 +11,13 @@ import sys
 import textwrap
 
 import pytest
-from tests.telephony.sip_peer import LONGEST_WAIT, Script, SipPeer, end_of, events_until, next_event, order_to
 
 from ringback.clock import RealClock
 from ringback.telephony.port import Answered, Ended, EngineUnavailable, Ringing
 from ringback.telephony.sip import engine as engine_module
 from ringback.telephony.sip import worker_process
 from ringback.telephony.sip.engine import SipEngine, available
+from tests.telephony.sip_peer import LONGEST_WAIT, Script, SipPeer, end_of, events_until, next_event, order_to
 
 pytestmark = [pytest.mark.enable_socket]
 needs_sip = [

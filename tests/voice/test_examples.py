@@ -6,11 +6,11 @@ import wave
 from pathlib import Path
 
 import pytest
-from tests.voice.fake_leg import converse
 
 from ringback.telephony.port import KeyPressed
 from ringback.voice.load import load_template
 from ringback.voice.tones import silence, tone
+from tests.voice.fake_leg import converse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXTS = {"text1": "Anna", "text2": "the shop", "text3": "four two"}

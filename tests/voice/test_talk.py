@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.voice.fake_leg import FakeLeg, converse
 
 from ringback.clock import VirtualClock
 from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
@@ -25,6 +24,7 @@ from ringback.telephony.port import (
 from ringback.voice.prompts import PromptMaker
 from ringback.voice.speech import Speech
 from ringback.voice.talk import talk
+from tests.voice.fake_leg import FakeLeg, converse
 
 Script = list[tuple[float, CallEvent]]
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.voice.fake_leg import converse
 
 from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
 from ringback.telephony.port import Answered, CallEvent, Ended, HungUpBy, KeyPressed, MachineDetected, PromptFinished
 from ringback.voice.load import LoadedTemplate, TemplateError, load_template_text
 from ringback.voice.talk import END_WAIT_SECONDS
+from tests.voice.fake_leg import converse
 
 FILE = "2s.wav"
 NODES = ["n0", "n1", "n2", "n3"]

@@ -28,6 +28,10 @@ T = TypeVar("T")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
+#: The largest id that the database can hold.
+MAX_ID = 2**63 - 1
+
+
 class UserError(Exception):
     """The command cannot be done; the text says why and is all that the user sees."""
 

@@ -160,7 +160,7 @@ async def _rounds(store: Store, task_id: int, flow_id: int) -> list[Round]:
         assert found is not None, "the flow was just followed to its end"
         tasks = [("first round", task_id)]
         tasks += [(f"recall {node.position}", node.task_id) for node in found.nodes if node.task_id is not None]
-        return [Round(name, [call async for batch in records.listed(tx, one) for call in batch]) for name, one in tasks]
+        return [Round(name, [call async for call in records.listed(tx, one)]) for name, one in tasks]
 
 
 def _print_rounds(rounds: list[Round]) -> None:

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ringback.cli.common import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ringback.cli.vendor_client import VendorClient
     from ringback.clock import Clock
 
 LOOK_EVERY_SECONDS = 0.5
+#: How often a question is asked before its failure is the user's problem: for about a minute.
+MOST_TRIES = 120
 #: Task statuses (vendor's numbers) that nothing follows.
 TASK_OVER = frozenset({2, 3, 4})
 #: Flow statuses that nothing follows.
@@ -51,8 +57,7 @@ class Rounds:
                 view.show("first round", task)
                 flow = None
                 if self._flow_id is not None:
-                    body = {"keyId": self._flow_id}
-                    flow = (await self._client.post("/voice/recallFlow/queryDetail", body))["data"]
+                    flow = await self._flow(self._flow_id)
                     for number, node in enumerate(flow["nodeList"], start=1):
                         if node["taskId"] is not None:
                             view.show(f"recall {number}", await self._task(node["taskId"]))
@@ -63,9 +68,26 @@ class Rounds:
                     return task["status"], flow_status
                 await self._clock.sleep(LOOK_EVERY_SECONDS)
 
+    async def _patiently(self, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """The answer's data; a server that does not answer for a while is asked again."""
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return await _data(ask)
+            except UserError:
+                await self._clock.sleep(LOOK_EVERY_SECONDS)
+        return await _data(ask)
+
+    async def _flow(self, flow_id: int) -> dict[str, Any]:
+        body = {"keyId": flow_id}
+        return await self._patiently(lambda: self._client.post("/voice/recallFlow/queryDetail", body))
+
     async def _task(self, task_id: int) -> dict[str, Any]:
-        data: dict[str, Any] = (await self._client.get(f"/voice/group/call/detail/{task_id}"))["data"]
-        return data
+        return await self._patiently(lambda: self._client.get(f"/voice/group/call/detail/{task_id}"))
+
+
+async def _data(ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    data: dict[str, Any] = (await ask())["data"]
+    return data
 
 
 def _figures(task: dict[str, Any]) -> str:

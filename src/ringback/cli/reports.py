@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ringback.cli.common import UserError, console, iso, opened, run, settings
+from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.model.states import CallState, TaskState
 from ringback.store import flows, leases, records, tasks
@@ -23,16 +23,26 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 
 
-def calls(task_id: Annotated[int, typer.Argument(help="Id of the task.")], as_json: AsJson = False) -> None:
+def calls(
+    task_id: Annotated[int, typer.Argument(help="Id of the task.", min=1, max=MAX_ID)], as_json: AsJson = False
+) -> None:
     """Show every call of a task: how it ended, or why it has not been dialled."""
 
     async def work() -> None:
         in_force = settings()
-        async with opened(in_force) as store, store.read() as tx:
-            waits = await _why_queued(tx, in_force, task_id)
-            table = Table("callee", "outcome", "sip", "rang", "talked", "by", "keys", "intent", "reason")
-            async for batch in records.listed(tx, task_id):
-                for record in batch:
+        table = Table("callee", "outcome", "sip", "rang", "talked", "by", "keys", "intent", "reason")
+        async with opened(in_force) as store:
+            async with store.read() as tx:
+                waits = await _why_queued(tx, in_force, task_id)
+            after = 0
+            while True:
+                # A transaction a page: whoever reads the output slowly must not hold one open.
+                async with store.read() as tx:
+                    found = await records.page(tx, task_id, after=after)
+                if not found:
+                    break
+                after = found[-1].id
+                for record in found:
                     values = call_values(record, waits)
                     if as_json:
                         sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
@@ -44,7 +54,9 @@ def calls(task_id: Annotated[int, typer.Argument(help="Id of the task.")], as_js
     run(work())
 
 
-def flow(key_id: Annotated[int, typer.Argument(help="keyId of the recall flow.")], as_json: AsJson = False) -> None:
+def flow(
+    key_id: Annotated[int, typer.Argument(help="keyId of the recall flow.", min=1, max=MAX_ID)], as_json: AsJson = False
+) -> None:
     """Show a recall flow: per round who qualified, who did not and why, and how the calls ended."""
 
     async def work() -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Server:
         self._lock = DiallerLock(in_force.database_url)
         self._store: Store | None = None
         self._running: asyncio.Task[None] | None = None
+        self._dialled = False
         #: Where the API answers; empty without the API role.
         self.url = ""
 
@@ -125,7 +126,9 @@ class Server:
 
     def _dialler(self) -> Service:
         in_force = self._settings
-        return _StrictDialler(
+        kind = Dialler if self._dialled else _FirstDialler
+        self._dialled = True
+        return kind(
             self.store,
             _make_engine(in_force, self._clock),
             self._clock,
@@ -147,8 +150,8 @@ class Server:
         )
 
 
-class _StrictDialler(Dialler):
-    """A dialler whose engine cannot start stops the whole server: trying again would not help."""
+class _FirstDialler(Dialler):
+    """The first dialler of a server: when its engine cannot start, trying again would not help."""
 
     async def run(self) -> None:
         try:

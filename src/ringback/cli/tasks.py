@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringback.cli.common import UserError, iso, opened, run, settings
+from ringback.cli.common import MAX_ID, UserError, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.roles.control import cancel_tasks, pause_task, resume_task
 from ringback.store import leases, tasks
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Tasks: group calls.", no_args_is_help=True)
 
-TaskId = Annotated[int, typer.Argument(help="Id of the task.")]
+TaskId = Annotated[int, typer.Argument(help="Id of the task.", min=1, max=MAX_ID)]
 
 
 @app.command("list")
@@ -52,7 +52,8 @@ def pause(task_id: TaskId) -> None:
 @app.command("resume")
 def resume(task_id: TaskId) -> None:
     """Go on with a suspended task."""
-    _change(lambda store, clock: resume_task(store, clock, task_id))
+    minute_seconds = settings().minute_seconds
+    _change(lambda store, clock: resume_task(store, clock, task_id, minute_seconds=minute_seconds))
 
 
 @app.command("cancel")

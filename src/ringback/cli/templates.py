@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ringback.cli.common import UserError, opened, run, settings
+from ringback.cli.common import MAX_ID, UserError, opened, run, settings
 from ringback.clock import RealClock
 from ringback.store import accounts, templates
 from ringback.voice.load import TemplateError, load_template
@@ -72,7 +72,7 @@ def show() -> None:
 
 
 @app.command("retire")
-def retire(template_id: Annotated[int, typer.Argument(help="Id of the template.")]) -> None:
+def retire(template_id: Annotated[int, typer.Argument(help="Id of the template.", min=1, max=MAX_ID)]) -> None:
     """Let a template start no more tasks. Running ones go on with it."""
 
     async def work() -> None:

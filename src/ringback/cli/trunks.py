@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
@@ -13,41 +12,36 @@ from ringback.settings import split_address
 from ringback.store import trunks
 from ringback.store.accounts import NameTaken
 from ringback.store.trunks import TrunkInUse
+from ringback.telephony.port import Destination, DialOrder
+from ringback.telephony.sip.addressing import address_call
 
 app = typer.Typer(help="Trunks: SIP routes with their limits.", no_args_is_help=True)
 
-_HOST = re.compile(r"[0-9A-Za-z.:-]{1,255}")
-_UNSAFE = re.compile(r'[\x00-\x20\x7f<>"\\;@]')
+Rate = Annotated[float | None, typer.Option("--cps", help="Calls per second at most, spread evenly.")]
+Channels = Annotated[int | None, typer.Option(help="Calls at the same time at most.")]
+To = typer.Option(help="Where its INVITEs go, HOST:PORT.")
+User = typer.Option(help="User for digest authentication.")
+Password = typer.Option(help="Password for digest authentication.")
 
 
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="Name of the trunk.")],
-    to: Annotated[str, typer.Option(help="Where its INVITEs go, HOST:PORT.")],
-    user: Annotated[str, typer.Option(help="User for digest authentication.")] = "",
-    password: Annotated[str, typer.Option(help="Password for digest authentication.")] = "",
-    cps: Annotated[float, typer.Option(help="Calls per second at most, spread evenly.")] = 5.0,
-    channels: Annotated[int, typer.Option(help="Calls at the same time at most.")] = 30,
+    to: Annotated[str, To],
+    user: Annotated[str, User] = "",
+    password: Annotated[str, Password] = "",
+    cps: Rate = 5.0,
+    channels: Channels = 30,
 ) -> None:
     """Add a trunk. Calls go through the first trunk there is."""
+    assert cps is not None
+    assert channels is not None
+    rate, lines = cps, channels
 
     async def work() -> None:
-        try:
-            host, port = split_address(to)
-        except ValueError as error:
-            raise UserError(f"--to {error}") from None
-        if not _HOST.fullmatch(host) or port == 0:
-            raise UserError(f"--to must be HOST:PORT, got {to!r}")
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise UserError("NAME must have 1 to 64 printable characters")
-        if len(user) > 64 or len(password) > 128 or _UNSAFE.search(user) or re.search(r'["\\\x00-\x1f\x7f]', password):
-            raise UserError("--user and --password must not hold quotes, backslashes or control characters")
-        if password and not user:
-            raise UserError("--password needs --user")
-        if not 0 < cps <= 1000:
-            raise UserError("--cps must be more than 0 and at most 1000")
-        if not 1 <= channels <= 100_000:
-            raise UserError("--channels must be 1 to 100000")
+        host, port = _checked(to, user, password, rate, lines)
         in_force = settings()
         async with opened(in_force) as store, store.write() as tx:
             try:
@@ -59,8 +53,8 @@ def add(
                     port=port,
                     username=user,
                     password=password,
-                    calls_per_second=cps,
-                    channels=channels,
+                    calls_per_second=rate,
+                    channels=lines,
                     now_ms=RealClock().now_ms(),
                 )
             except NameTaken as error:
@@ -68,6 +62,46 @@ def add(
 
     run(work())
     typer.echo(f"trunk {name} to {to}: {cps:g} calls/s, {channels} channels")
+
+
+@app.command("set")
+def change(
+    name: Annotated[str, typer.Argument(help="Name of the trunk.")],
+    to: Annotated[str | None, To] = None,
+    user: Annotated[str | None, User] = None,
+    password: Annotated[str | None, Password] = None,
+    cps: Rate = None,
+    channels: Channels = None,
+) -> None:
+    """Change a trunk; what is not named stays. Calls that start from now on follow it."""
+
+    async def work() -> None:
+        async with opened(settings()) as store, store.write() as tx:
+            found = {one.name: one for one in await trunks.everyone(tx)}.get(name)
+            if found is None:
+                raise UserError(f"there is no trunk {name!r}")
+            host, port = _checked(
+                to or f"[{found.host}]:{found.port}",
+                found.username if user is None else user,
+                found.password if password is None else password,
+                found.calls_per_second if cps is None else cps,
+                found.channels if channels is None else channels,
+            )
+            try:
+                await trunks.change(
+                    tx,
+                    name,
+                    host=host if to else None,
+                    port=port if to else None,
+                    username=user,
+                    password=password,
+                    calls_per_second=cps,
+                    channels=channels,
+                )
+            except TrunkInUse as error:
+                raise UserError(str(error)) from None
+
+    run(work())
 
 
 @app.command("list")
@@ -98,3 +132,29 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> N
                 raise UserError(str(error)) from None
 
     run(work())
+
+
+def _checked(to: str, user: str, password: str, cps: float, channels: int) -> tuple[str, int]:
+    """Host and port, when the telephony engine can dial through such a trunk. Raises :class:`UserError`."""
+    try:
+        host, port = split_address(to)
+    except ValueError as error:
+        raise UserError(f"--to {error}") from None
+    if password and not user:
+        raise UserError("--password needs --user")
+    if not 0.001 <= cps <= 1000:
+        raise UserError("--cps must be 0.001 to 1000")
+    if not 1 <= channels <= 100_000:
+        raise UserError("--channels must be 1 to 100000")
+    order = DialOrder(
+        call_id=1,
+        task_id=1,
+        callee="123456",
+        caller_id="",
+        destination=Destination(host=host, port=port, user=user, password=password),
+    )
+    try:
+        address_call(order)
+    except ValueError as error:
+        raise UserError(f"--to, --user or --password: {error}") from None
+    return host, port

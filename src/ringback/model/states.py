@@ -87,8 +87,6 @@ TASK = StateMachine(
         (TaskState.CALLING, TaskEvent.FINISHED): TaskState.FINISHED,
         (TaskState.SUSPENDED, TaskEvent.RESUMED): TaskState.CALLING,
         (TaskState.SUSPENDED, TaskEvent.CANCELLED): TaskState.CANCELLED,
-        # The last calls in the air may end while the task is suspended.
-        (TaskState.SUSPENDED, TaskEvent.FINISHED): TaskState.FINISHED,
     },
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ringback.store import nodes, tasks
-from ringback.store.database import News
+from ringback.store.database import News, is_passing
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: How many due tasks one transaction starts. Nodes copy their audience, so each has a transaction of its own.
-TASKS_AT_ONCE = 50
-NODES_AT_ONCE = 20
+#: How many due nodes, and how many due tasks, one sweep starts.
+AT_ONCE = 50
 
 
 class Conductor:
@@ -49,23 +48,48 @@ class Conductor:
             self._store.unsubscribe(self._bell)
 
     async def sweep(self) -> bool:
-        """Start what is due now. True when there may be more."""
+        """Start what is due now, each in a transaction of its own. True when there may be more.
+
+        One that breaks ends with a reason and holds up no other. Raises when the database refuses for now.
+        """
         now_ms = self._clock.now_ms()
         async with self._store.read() as tx:
-            due_nodes = await nodes.due(tx, now_ms, NODES_AT_ONCE)
-            next_task = await tasks.next_send_at(tx)
+            due_nodes = await nodes.due(tx, now_ms, AT_ONCE)
         for node_id in due_nodes:
+            await self._start_node(node_id, now_ms)
+        async with self._store.read() as tx:
+            due_tasks = await tasks.due(tx, now_ms, AT_ONCE)
+        for task_id in due_tasks:
+            await self._submit_task(task_id, now_ms)
+        if due_nodes or due_tasks:
+            self._store.announce(News.WORK)
+        return bool(due_nodes or due_tasks)
+
+    async def _start_node(self, node_id: int, now_ms: int) -> None:
+        try:
             async with self._store.write() as tx:
                 task_id = await nodes.start(tx, node_id, now_ms)
-            log.info("node_started", node_id=node_id, task_id=task_id)
-        started: list[int] = []
-        if due_nodes or (next_task is not None and next_task <= now_ms):
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.exception("node_broke", node_id=node_id)
             async with self._store.write() as tx:
-                started = await tasks.submit_due(tx, now_ms, TASKS_AT_ONCE, minute_seconds=self._minute_seconds)
-            for task_id in started:
-                log.info("task_submitted", task_id=task_id)
-            self._store.announce(News.WORK)
-        return bool(due_nodes or started)
+                await nodes.refuse(tx, node_id, f"internal error: {type(error).__name__}", now_ms)
+        else:
+            log.info("node_started", node_id=node_id, task_id=task_id)
+
+    async def _submit_task(self, task_id: int, now_ms: int) -> None:
+        try:
+            async with self._store.write() as tx:
+                await tasks.submit(tx, task_id, now_ms, minute_seconds=self._minute_seconds)
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.exception("task_broke", task_id=task_id)
+            async with self._store.write() as tx:
+                await tasks.refuse(tx, task_id, f"internal error: {type(error).__name__}", now_ms)
+        else:
+            log.info("task_submitted", task_id=task_id)
 
     async def _seconds_to_next(self) -> float:
         async with self._store.read() as tx:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from ringback.store import tasks
 from ringback.store.database import News
 
+#: No leased call can leave later than this after its lease, seconds; see the dialler's horizon, grace and delay.
+LONGEST_LEASE_SECONDS = 3.0
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,10 +30,12 @@ async def pause_task(store: Store, clock: Clock, task_id: int, *, account_id: in
     await _wait_until(clock, leaves_until)
 
 
-async def resume_task(store: Store, clock: Clock, task_id: int, *, account_id: int | None = None) -> None:
-    """Go on after a pause. Raises as :func:`pause_task`."""
+async def resume_task(
+    store: Store, clock: Clock, task_id: int, *, minute_seconds: float = 60.0, account_id: int | None = None
+) -> None:
+    """Go on after a pause. Raises as :func:`pause_task`. ``minute_seconds`` is the length of a recall minute."""
     async with store.write() as tx:
-        await tasks.resume(tx, task_id, clock.now_ms(), account_id=account_id)
+        await tasks.resume(tx, task_id, clock.now_ms(), minute_seconds=minute_seconds, account_id=account_id)
     store.announce(News.WORK)
 
 
@@ -48,4 +53,6 @@ async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, a
 
 
 async def _wait_until(clock: Clock, at_ms: int) -> None:
-    await clock.sleep((at_ms - clock.now_ms()) / 1000)
+    # A wait longer than any lease can need means that the wall clock was set back; leases keep monotonic time.
+    seconds = (at_ms - clock.now_ms()) / 1000
+    await clock.sleep(min(seconds, LONGEST_LEASE_SECONDS))

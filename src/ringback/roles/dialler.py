@@ -15,20 +15,21 @@ import structlog
 
 from ringback.model.numbers import masked
 from ringback.model.outcome import Outcome
+from ringback.model.pacing import MICROSECONDS
 from ringback.roles.one_call import run_call
-from ringback.roles.placer import Placer
+from ringback.roles.placer import Placement, Placer
 from ringback.roles.recovery import settle_the_dead
 from ringback.roles.results import ResultBuffer
 from ringback.store import leases
 from ringback.store.calls import CallResult
-from ringback.store.database import News
+from ringback.store.database import News, is_passing
 from ringback.telephony.port import Destination, DialOrder, Engine, EngineUnavailable, Leg
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
     from ringback.roles.library import Ready, TemplateLibrary
     from ringback.store.database import Store
-    from ringback.store.leases import Lease, LeaseBatch, Route
+    from ringback.store.leases import Lease, LeaseBatch
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,13 @@ log = structlog.get_logger(__name__)
 HORIZON_US = 100_000
 #: How late a leased call may still leave, microseconds. A pause or cancel waits that long.
 GRACE_US = 250_000
+#: Slots begin when the lease is expected to be committed, but never later than this from now, microseconds.
+LONGEST_LEASE_DELAY_US = 2_000_000
 #: The shortest wait between two lease transactions, seconds.
 SHORTEST_TICK_SECONDS = 0.005
+#: After a refused lease: the first wait and the longest, seconds.
+FIRST_RETRY_SECONDS = 0.2
+LONGEST_RETRY_SECONDS = 5.0
 
 
 class DiallerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +75,7 @@ class Dialler:
         self._live: dict[int, Leg] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, str] = {}
+        self._lease_delay_us = 0
 
     def stop(self) -> None:
         """Lease no more; :meth:`run` returns when the calls in the air have ended and are stored."""
@@ -81,103 +88,141 @@ class Dialler:
         Raises:
             EngineUnavailable: the engine cannot start; the text says why.
         """
-        await self._engine.start()
         minute_seconds = self._settings.minute_seconds
-        async with self._store.write() as tx:
-            worker_id = await leases.register_worker(
-                tx, engine=self._engine.name, pid=os.getpid(), now_ms=self._clock.now_ms()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._store.unsubscribe, self._bell)
+            async with self._store.write() as tx:
+                worker_id = await leases.register_worker(
+                    tx, engine=self._engine.name, pid=os.getpid(), now_ms=self._clock.now_ms()
+                )
+            stack.push_async_callback(self._engine.stop)
+            await self._engine.start()
+            await settle_the_dead(
+                self._store, self._engine, self._clock, worker_id=worker_id, minute_seconds=minute_seconds
             )
-        await settle_the_dead(
-            self._store, self._engine, self._clock, worker_id=worker_id, minute_seconds=minute_seconds
-        )
-        buffer = ResultBuffer(self._store, self._clock, worker_id, minute_seconds=minute_seconds)
-        writing = asyncio.create_task(buffer.run())
-        try:
-            while not self._stopping.is_set():
-                batch = await self._lease(worker_id)
-                self._hand_out(batch, buffer)
-                await self._bell.wait(self._seconds_until(batch.wake_us))
-        finally:
-            await self._drain()
-            buffer.close()
-            await writing
-            await self._engine.stop()
-            self._store.unsubscribe(self._bell)
+            buffer = ResultBuffer(self._store, self._clock, worker_id, minute_seconds=minute_seconds)
+            writing = asyncio.create_task(buffer.run())
+            stack.push_async_callback(self._close, buffer, writing)
+            await self._dial_on(worker_id, buffer, writing)
         async with self._store.write() as tx:
             await leases.worker_ended(tx, worker_id, self._clock.now_ms())
 
+    async def _dial_on(self, worker_id: int, buffer: ResultBuffer, writing: asyncio.Task[None]) -> None:
+        wait = FIRST_RETRY_SECONDS
+        while not self._stopping.is_set():
+            if writing.done():
+                raise RuntimeError("the result buffer ended") from writing.exception()
+            for placer in self._placers.values():
+                if placer.broken is not None:
+                    raise RuntimeError("a placer broke") from placer.broken
+            try:
+                batch = await self._lease(worker_id)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                # Calls in the air go on; nothing new starts before the database answers again.
+                log.warning("nothing_leased", error=str(error), retry_in=wait)
+                await self._bell.wait(wait)
+                wait = min(2 * wait, LONGEST_RETRY_SECONDS)
+                continue
+            wait = FIRST_RETRY_SECONDS
+            self._hand_out(batch, buffer)
+            await self._bell.wait(self._seconds_until(batch.wake_us))
+
     async def _lease(self, worker_id: int) -> LeaseBatch:
         not_placed = sum(placer.waiting for placer in self._placers.values())
+        started = self._clock.monotonic()
         async with self._store.write() as tx:
-            return await leases.lease(
+            batch = await leases.lease(
                 tx,
                 worker_id=worker_id,
                 engine=self._engine.name,
-                now_us=self._clock.now_us(),
+                now_us=self._clock.now_us() + self._lease_delay_us,
                 horizon_us=HORIZON_US,
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
             )
+        if batch.leases:
+            took_us = round((self._clock.monotonic() - started) * MICROSECONDS)
+            # Follows a slow database at once and forgets it slowly, or every other lease would come too late.
+            self._lease_delay_us = min(LONGEST_LEASE_DELAY_US, max(took_us, (4 * self._lease_delay_us + took_us) // 5))
+        return batch
 
     def _hand_out(self, batch: LeaseBatch, buffer: ResultBuffer) -> None:
         for task_id, reason in batch.waiting.items():
             if self._waiting.get(task_id) != reason:
                 log.debug("task_waits", task_id=task_id, reason=reason)
         self._waiting = batch.waiting
+        now_us = self._clock.now_us()
+        monotonic_us = round(self._clock.monotonic() * MICROSECONDS)
         for lease in batch.leases:
             placer = self._placers.get(lease.trunk_id)
             if placer is None:
                 placer = self._placers[lease.trunk_id] = Placer(
                     self._clock,
-                    grace_us=GRACE_US,
-                    place=lambda lease, route: self._place(lease, route, buffer),
+                    place=lambda placement: self._place(placement, buffer),
                     give_back=lambda lease: buffer.released(lease.call_id),
                 )
-            placer.put(lease, batch.routes[lease.trunk_id])
+            # A slot further away than a lease reaches means that the wall clock was set in between.
+            ahead_us = min(lease.slot_us - now_us, HORIZON_US + LONGEST_LEASE_DELAY_US)
+            at_us = monotonic_us + ahead_us
+            placer.put(Placement(lease, batch.routes[lease.trunk_id], at_us, at_us + GRACE_US))
 
     def _seconds_until(self, wake_us: int | None) -> float:
         poll = self._settings.idle_poll_seconds
         if wake_us is None:
             return poll
         # Wake when the slot is half a horizon away: early enough to lease it, late enough to lease several at once.
-        ahead = (wake_us - self._clock.now_us() - HORIZON_US / 2) / 1_000_000
+        ahead = (wake_us - self._clock.now_us() - self._lease_delay_us - HORIZON_US / 2) / MICROSECONDS
         return min(poll, max(SHORTEST_TICK_SECONDS, ahead))
 
-    async def _place(self, lease: Lease, route: Route, buffer: ResultBuffer) -> None:
+    async def _place(self, placement: Placement, buffer: ResultBuffer) -> None:
         """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own."""
+        lease, route = placement.lease, placement.route
         order = DialOrder(
             call_id=lease.call_id,
             task_id=lease.task_id,
             callee=lease.callee,
             caller_id=lease.caller_id,
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
+            leave_by=placement.leave_by_us / MICROSECONDS,
         )
         try:
             ready = await self._library.get(lease.template_id)
-            leg = await self._engine.dial(order)
-        except ValueError as error:
-            # The engine refuses what it was given, and would refuse it for ever.
-            log.exception("call_refused_by_engine", call_id=lease.call_id, callee=masked(lease.callee))
-            buffer.ended(
-                CallResult(
-                    call_id=lease.call_id,
-                    outcome=Outcome.FAILED,
-                    ended_at=self._clock.now_ms(),
-                    reason=f"could not be placed: {error}",
-                )
-            )
-            return
-        except Exception as error:  # noqa: BLE001 - nothing was sent, so the call must go back, whatever the cause
-            level = log.warning if isinstance(error, EngineUnavailable) else log.exception
-            level("call_not_placed", call_id=lease.call_id, callee=masked(lease.callee), reason=str(error))
+        except Exception:
+            log.exception("template_not_ready", call_id=lease.call_id, template_id=lease.template_id)
             buffer.released(lease.call_id)
             return
-        self._live[lease.call_id] = leg
-        following = asyncio.create_task(self._follow(leg, lease, ready, buffer))
-        self._following.add(following)
-        following.add_done_callback(self._following.discard)
+        try:
+            leg = await self._engine.dial(order)
+        except EngineUnavailable as error:
+            log.warning("call_not_placed", call_id=lease.call_id, callee=masked(lease.callee), reason=str(error))
+            buffer.released(lease.call_id)
+        except ValueError as error:
+            # The engine refuses what it was given, and would refuse it for ever. Nothing was sent.
+            log.exception("call_refused_by_engine", call_id=lease.call_id, callee=masked(lease.callee))
+            buffer.ended(self._without_leg(lease, Outcome.FAILED, f"could not be placed: {error}"))
+        except Exception as error:
+            # Whether an INVITE left is not known: it must never be sent again.
+            log.exception("dial_broke", call_id=lease.call_id, callee=masked(lease.callee))
+            buffer.ended(self._without_leg(lease, Outcome.UNKNOWN, f"internal error: {type(error).__name__}"))
+        else:
+            self._live[lease.call_id] = leg
+            following = asyncio.create_task(self._follow(leg, lease, ready, buffer))
+            self._following.add(following)
+            following.add_done_callback(self._following.discard)
+
+    def _without_leg(self, lease: Lease, outcome: Outcome, reason: str) -> CallResult:
+        return CallResult(call_id=lease.call_id, outcome=outcome, ended_at=self._clock.now_ms(), reason=reason)
 
     async def _follow(self, leg: Leg, lease: Lease, ready: Ready, buffer: ResultBuffer) -> None:
+        answered_at: int | None = None
+
+        def on_answer(at_ms: int) -> None:
+            nonlocal answered_at
+            answered_at = at_ms
+            buffer.answered(lease.call_id, at_ms)
+
         try:
             result = await run_call(
                 leg,
@@ -186,29 +231,36 @@ class Dialler:
                 prompts=ready.prompts,
                 clock=self._clock,
                 no_reply_seconds=self._settings.no_reply_seconds,
-                on_answer=lambda at_ms: buffer.answered(lease.call_id, at_ms),
+                on_answer=on_answer,
             )
         except Exception as error:
+            # An INVITE has left, so this call must get a result; whoever has been spoken to is not "failed".
             log.exception("call_broke", call_id=lease.call_id, task_id=lease.task_id)
             with contextlib.suppress(Exception):
                 await leg.hang_up()
+            outcome = Outcome.UNKNOWN if answered_at is None else Outcome.ANSWERED
             result = CallResult(
                 call_id=lease.call_id,
-                outcome=Outcome.UNKNOWN,
+                outcome=outcome,
                 ended_at=self._clock.now_ms(),
+                answered_at=answered_at,
                 reason=f"internal error: {type(error).__name__}",
             )
         finally:
             self._live.pop(lease.call_id, None)
         buffer.ended(result)
 
-    async def _drain(self) -> None:
+    async def _close(self, buffer: ResultBuffer, writing: asyncio.Task[None]) -> None:
+        """End in good order: what was not placed goes back, calls in the air end, all is stored."""
         for placer in self._placers.values():
             await placer.close()
         if self._following:
             log.info("waiting_for_calls", count=len(self._following), seconds=self._settings.drain_seconds)
             await asyncio.wait(self._following, timeout=self._settings.drain_seconds)
         for leg in list(self._live.values()):
-            await leg.hang_up()
+            with contextlib.suppress(Exception):
+                await leg.hang_up()
         if self._following:
             await asyncio.wait(self._following)
+        buffer.close()
+        await writing

@@ -37,8 +37,10 @@ class _Unanswered(msgspec.Struct):
     """What is known of a call before it is answered."""
 
     progress: Progress = Progress.NONE
-    rang_at: int | None = None
-    answered_at: int | None = None
+    answered_at: int | None = None  # epoch ms
+    # Monotonic seconds: a wall clock that is set must not make durations wrong.
+    rang: float | None = None
+    answered: float | None = None
     gave_up: bool = False
     ended: Ended | None = None
 
@@ -71,7 +73,7 @@ async def run_call(
                 max_seconds=lease.limits.call_seconds,
                 clock=clock,
             )
-    return _sum_up(lease.call_id, before, talked, clock.now_ms())
+    return _sum_up(lease.call_id, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
 
 
 async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock) -> _Unanswered:
@@ -94,17 +96,18 @@ async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: floa
             known.ended = event
         elif isinstance(event, Answered):
             known.answered_at = clock.now_ms()
+            known.answered = clock.monotonic()
             # Answered while being cancelled: the engine hangs up, and its end is still to come.
             if not known.gave_up:
                 return known
         elif type(event) in _PROGRESS:
             known.progress = max(known.progress, _PROGRESS[type(event)])
-            if known.progress.rang and known.rang_at is None:
-                known.rang_at = clock.now_ms()
+            if known.progress.rang and known.rang is None:
+                known.rang = clock.monotonic()
     return known
 
 
-def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, now_ms: int) -> CallResult:
+def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now_ms: int, now: float) -> CallResult:
     ended = talked.ended if talked is not None else before.ended
     assert ended is not None
     answered = before.answered_at is not None
@@ -120,7 +123,7 @@ def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, now_ms
     )
     if ended.engine_failed and not answered:
         outcome = Outcome.UNKNOWN
-    rung_until = before.answered_at or now_ms
+    rung_until = now if before.answered is None else before.answered
     by = ended.hung_up_by or (HungUpBy.RINGBACK if answered else None)
     return CallResult(
         call_id=call_id,
@@ -129,13 +132,17 @@ def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, now_ms
         answered_at=before.answered_at,
         sip_code=200 if answered else ended.sip_code,
         q850_cause=ended.q850_cause,
-        ring_ms=None if before.rang_at is None else rung_until - before.rang_at,
-        talk_ms=None if before.answered_at is None else now_ms - before.answered_at,
+        ring_ms=None if before.rang is None else _ms(rung_until - before.rang),
+        talk_ms=None if before.answered is None else _ms(now - before.answered),
         hung_up_by=None if by is None else str(by),
         keys="" if talked is None else talked.keys[:64],
         intent=None if talked is None else talked.intent,
         reason=_reason(before, talked, ended),
     )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _reason(before: _Unanswered, talked: TalkResult | None, ended: Ended) -> str:

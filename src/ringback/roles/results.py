@@ -1,19 +1,24 @@
-"""The result buffer: what happened on calls is committed in groups, with the counters it changes."""
+"""The result buffer: what happened on calls is committed in groups, with the counters it changes.
+
+Nothing is dropped. A database that refuses for now is tried again; a group that it refuses for good is committed one by
+one, so that a single bad result cannot hold up the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
-from sqlalchemy.exc import DBAPIError
 
+from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.store import calls
-from ringback.store.database import News
+from ringback.store.calls import CallResult
+from ringback.store.database import News, is_passing
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
-    from ringback.store.calls import CallResult
     from ringback.store.database import Store
 
 log = structlog.get_logger(__name__)
@@ -25,33 +30,50 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
 
 
+class _Group(msgspec.Struct):
+    """What one transaction writes."""
+
+    answers: list[tuple[int, int]] = []
+    results: list[CallResult] = []
+    releases: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.results or self.releases)
+
+    def singles(self) -> list[_Group]:
+        """The same, each alone, in an order in which each can still happen."""
+        return [
+            *(_Group(answers=[answer]) for answer in self.answers),
+            *(_Group(releases=[call_id]) for call_id in self.releases),
+            *(_Group(results=[result]) for result in self.results),
+        ]
+
+
 class ResultBuffer:
-    """Gathers what a worker's calls report. Nothing is dropped: a commit that fails is tried again."""
+    """Gathers what a worker's calls report, and commits it."""
 
     def __init__(self, store: Store, clock: Clock, worker_id: int, *, minute_seconds: float) -> None:
         self._store = store
         self._clock = clock
         self._worker_id = worker_id
         self._minute_seconds = minute_seconds
-        self._answers: list[tuple[int, int]] = []
-        self._results: list[CallResult] = []
-        self._releases: list[int] = []
+        self._group = _Group()
         self._filled = asyncio.Event()
         self._closing = False
 
     def answered(self, call_id: int, at_ms: int) -> None:
         """The call was answered at ``at_ms``."""
-        self._answers.append((call_id, at_ms))
+        self._group.answers.append((call_id, at_ms))
         self._filled.set()
 
     def ended(self, result: CallResult) -> None:
         """The call ended."""
-        self._results.append(result)
+        self._group.results.append(result)
         self._filled.set()
 
     def released(self, call_id: int) -> None:
         """The call was not placed: no INVITE has left."""
-        self._releases.append(call_id)
+        self._group.releases.append(call_id)
         self._filled.set()
 
     def close(self) -> None:
@@ -61,46 +83,73 @@ class ResultBuffer:
 
     async def run(self) -> None:
         """Commit groups until closed."""
-        while not (self._closing and self._is_empty()):
+        while not (self._closing and not self._group):
             await self._filled.wait()
             if not self._closing:
                 await self._clock.sleep(GATHER_SECONDS)
             self._filled.clear()
-            await self._commit()
+            group, self._group = self._group, _Group()
+            if group:
+                await self._commit(group)
 
-    def _is_empty(self) -> bool:
-        return not (self._answers or self._results or self._releases)
+    async def _commit(self, group: _Group) -> None:
+        try:
+            await self._write_patiently(group)
+        except Exception:
+            log.exception("group_refused", results=len(group.results))
+            for single in group.singles():
+                await self._commit_alone(single)
 
-    async def _commit(self) -> None:
-        answers, self._answers = self._answers, []
-        results, self._results = self._results, []
-        releases, self._releases = self._releases, []
-        if not (answers or results or releases):
-            return
+    async def _commit_alone(self, single: _Group) -> None:
+        try:
+            await self._write_patiently(single)
+        except Exception:  # one bad entry must not stop the others
+            log.exception("entry_refused")
+            for result in single.results:
+                await self._commit_what_is_sure(result)
+
+    async def _commit_what_is_sure(self, result: CallResult) -> None:
+        """The result could not be stored as it is: store that the call ended, so that its line and task go on."""
+        outcome = result.outcome if result.outcome in ANSWERED_OUTCOMES else Outcome.UNKNOWN
+        bare = CallResult(
+            call_id=result.call_id,
+            outcome=outcome,
+            ended_at=self._clock.now_ms(),
+            reason="the result could not be stored; the log tells why",
+        )
+        try:
+            await self._write_patiently(_Group(results=[bare]))
+        except Exception:  # settled as unknown at the next start
+            log.exception("result_lost", call_id=result.call_id)
+
+    async def _write_patiently(self, group: _Group) -> None:
+        """Commit; a refusal that can pass is waited out. Raises what cannot pass."""
         wait = FIRST_RETRY_SECONDS
-        finished: list[int] = []
         while True:
             try:
-                async with self._store.write() as tx:
-                    if answers:
-                        await calls.answered(tx, self._worker_id, answers)
-                    if releases:
-                        await calls.released(tx, self._worker_id, releases)
-                    if results:
-                        finished = await calls.ended(
-                            tx,
-                            self._worker_id,
-                            results,
-                            self._clock.now_ms(),
-                            minute_seconds=self._minute_seconds,
-                        )
-            except DBAPIError as error:
-                log.warning("results_not_stored_yet", count=len(results), error=str(error.orig), retry_in=wait)
+                finished = await self._write(group)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                log.warning("results_not_stored_yet", count=len(group.results), error=str(error), retry_in=wait)
                 await self._clock.sleep(wait)
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
             else:
                 break
         if finished:
             self._store.announce(News.WORK, News.LINES)
-        elif results or releases:
+        elif group.results or group.releases:
             self._store.announce(News.LINES)
+
+    async def _write(self, group: _Group) -> list[int]:
+        """One transaction. Returns the tasks that finished."""
+        async with self._store.write() as tx:
+            if group.answers:
+                await calls.answered(tx, self._worker_id, group.answers)
+            if group.releases:
+                await calls.released(tx, self._worker_id, group.releases)
+            if not group.results:
+                return []
+            return await calls.ended(
+                tx, self._worker_id, group.results, self._clock.now_ms(), minute_seconds=self._minute_seconds
+            )

@@ -51,17 +51,19 @@ async def supervise(services: Mapping[str, Callable[[], Service]], clock: Clock,
 async def _keep(name: str, make: Callable[[], Service], clock: Clock, stop: asyncio.Event) -> None:
     wait = FIRST_RESTART_SECONDS
     while not stop.is_set():
-        service = make()
         started = clock.monotonic()
-        stopper = asyncio.create_task(_stop_when(stop, service))
+        stopper: asyncio.Task[None] | None = None
         try:
+            service = make()
+            stopper = asyncio.create_task(_stop_when(stop, service))
             await service.run()
         except Fatal:
             raise
         except Exception:
             log.exception("service_broke", service=name, restart_in=wait)
         finally:
-            stopper.cancel()
+            if stopper is not None:
+                stopper.cancel()
         if stop.is_set():
             return
         if clock.monotonic() - started > HEALTHY_AFTER_SECONDS:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -142,6 +143,11 @@ class Store:
             self._running -= 1
             if self._running == 0:
                 self._idle.set()
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the database refused for now (locked, disk full, no free connection), so that trying again can help."""
+    return isinstance(error, OperationalError | PoolTimeout)
 
 
 async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Store:

@@ -141,11 +141,6 @@ async def detail(tx: Tx, flow_id: int, *, account_id: int | None = None) -> Flow
     )
 
 
-async def of_task(tx: Tx, parent_task_id: int) -> int | None:
-    """The id of the flow that hangs on the task."""
-    return await tx.scalar(select(flow.c.id).where(flow.c.parent_task_id == parent_task_id))
-
-
 async def page(
     tx: Tx,
     account_id: int,

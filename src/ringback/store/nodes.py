@@ -146,6 +146,20 @@ async def task_cancelled(tx: Tx, task_id: int, now_ms: int) -> None:
         await flows.close_after_cancel(tx, of_node.flow_id, now_ms)
 
 
+async def refuse(tx: Tx, node_id: int, reason: str, now_ms: int) -> None:
+    """A due node cannot start: it ends with that reason, and so do all later ones and the flow."""
+    failed = await tx.execute(
+        update(node)
+        .where(node.c.id == node_id, node.c.state == FlowState.PENDING)
+        .values(state=FlowState.EXCEPTION, ended_at=now_ms, due_at=None, reason=reason)
+        .returning(node.c.flow_id)
+    )
+    flow_id = failed.scalar_one_or_none()
+    if flow_id is not None:
+        await flows.close_pending_nodes(tx, flow_id, FlowState.EXCEPTION, now_ms, reason=reason)
+        await _move_flow(tx, flow_id, FlowState.EXCEPTION, now_ms, reason=reason)
+
+
 async def task_refused(tx: Tx, task_id: int, reason: str, now_ms: int) -> None:
     """A task could not be submitted: its flow, or the flow whose node it belongs to, ends with that reason."""
     flow_id = await tx.scalar(select(flow.c.id).where(flow.c.parent_task_id == task_id))

@@ -37,19 +37,21 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-async def listed(tx: Tx, task_id: int, *, batch: int = 1000) -> AsyncIterator[list[CallRecord]]:
-    """Every call of a task in the order of its numbers, in batches."""
+async def page(tx: Tx, task_id: int, *, after: int = 0, limit: int = 1000) -> list[CallRecord]:
+    """The next calls of a task behind the call ``after``, in the order of its numbers."""
+    rows = await tx.execute(
+        _RECORDS.where(call.c.task_id == task_id, call.c.id > after).order_by(call.c.id).limit(limit)
+    )
+    return [msgspec.convert(row, CallRecord, from_attributes=True) for row in rows]
+
+
+async def listed(tx: Tx, task_id: int) -> AsyncIterator[CallRecord]:
+    """Every call of a task in the order of its numbers."""
     after = 0
-    while True:
-        rows = (
-            await tx.execute(
-                _RECORDS.where(call.c.task_id == task_id, call.c.id > after).order_by(call.c.id).limit(batch)
-            )
-        ).all()
-        if not rows:
-            return
-        after = rows[-1].id
-        yield [msgspec.convert(row, CallRecord, from_attributes=True) for row in rows]
+    while found := await page(tx, task_id, after=after):
+        after = found[-1].id
+        for record in found:
+            yield record
 
 
 async def count_by_end(tx: Tx, task_id: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
+from ringback.model.windows import next_opening
 from ringback.store import lanes, nodes
 from ringback.store.accounts import NameTaken
 from ringback.store.schema import application, call, lane, task, template
@@ -143,33 +144,48 @@ async def running(tx: Tx) -> list[Task]:
     return [_task(row) for row in rows]
 
 
-async def submit_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -> list[int]:
-    """Start the tasks whose send time has come; one that cannot start fails with a reason, and so does its flow.
-
-    Returns the ids of the tasks looked at. ``minute_seconds``: see :func:`finish_done`.
-    """
-    rows = (
-        await tx.execute(
-            select(task.c.id, template.c.retired_at, task.c.template_id)
-            .join(template, template.c.id == task.c.template_id)
+async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
+    """The waiting tasks whose send time has come, the longest due first."""
+    return list(
+        await tx.scalars(
+            select(task.c.id)
             .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms)
             .order_by(task.c.send_at, task.c.id)
             .limit(limit)
-            .with_for_update(of=task, skip_locked=True)
         )
-    ).all()
-    for row in rows:
-        await _move(tx, row.id, TaskEvent.SUBMITTED, now_ms)
-        if row.retired_at is None:
-            await _move(tx, row.id, TaskEvent.STARTED, now_ms, started_at=now_ms)
-            await _skip_unknown_zones(tx, row.id)
-        else:
-            reason = f"agent template {row.template_id} has been retired"
-            await _move(tx, row.id, TaskEvent.REFUSED, now_ms, reason=reason)
-            await nodes.task_refused(tx, row.id, reason, now_ms)
+    )
+
+
+async def submit(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float) -> None:
+    """Start a due task; one that cannot start fails with a reason, and so does its flow.
+
+    Does nothing when the task is not waiting any more. ``minute_seconds``: see :func:`finish_done`.
+    """
+    row = (
+        await tx.execute(
+            select(template.c.retired_at, task.c.template_id)
+            .join(template, template.c.id == task.c.template_id)
+            .where(task.c.id == task_id, task.c.state == TaskState.WAITING)
+            .with_for_update(of=task)
+        )
+    ).one_or_none()
+    if row is None:
+        return
+    if row.retired_at is not None:
+        await refuse(tx, task_id, f"agent template {row.template_id} has been retired", now_ms)
+        return
+    await _move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
+    await _move(tx, task_id, TaskEvent.STARTED, now_ms, started_at=now_ms)
+    await _skip_never_open(tx, task_id, now_ms)
     # A task whose numbers are all skipped has nothing to wait for.
-    await finish_done(tx, [row.id for row in rows], now_ms, minute_seconds=minute_seconds)
-    return [row.id for row in rows]
+    await finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
+
+
+async def refuse(tx: Tx, task_id: int, reason: str, now_ms: int) -> None:
+    """A waiting task cannot start: it fails on submission, and so does its flow, or the flow it belongs to."""
+    await _move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
+    await _move(tx, task_id, TaskEvent.REFUSED, now_ms, reason=reason)
+    await nodes.task_refused(tx, task_id, reason, now_ms)
 
 
 async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_seconds: float) -> list[int]:
@@ -200,23 +216,33 @@ async def next_send_at(tx: Tx) -> int | None:
     return due_ms
 
 
-async def _skip_unknown_zones(tx: Tx, task_id: int) -> None:
-    """Skip the numbers whose time zone nobody knows, when the task has calling windows: fail closed, with a reason."""
+async def _skip_never_open(tx: Tx, task_id: int, now_ms: int) -> None:
+    """Skip the numbers whose calling window can never be open: fail closed, with a reason.
+
+    ``unknown_zone``: nobody knows where the number is. ``no_common_window``: it may be in several zones, and at no time
+    of day are the windows open in all of them.
+    """
     limits = await tx.scalar(select(task.c.limits).where(task.c.id == task_id))
-    if limits is None or not msgspec.json.decode(limits, type=Limits).windows:
+    windows = msgspec.json.decode(limits, type=Limits).windows if limits else ()
+    if not windows:
         return
+    for zone in list(await tx.scalars(select(lane.c.zone).where(lane.c.task_id == task_id))):
+        if next_opening(windows, zone, now_ms) is None:
+            await _skip_lane(tx, task_id, zone, "no_common_window" if zone else "unknown_zone")
+
+
+async def _skip_lane(tx: Tx, task_id: int, zone: str, reason: str) -> None:
     skipped = await tx.execute(
         update(call)
-        .where(call.c.task_id == task_id, call.c.zone == "", call.c.state == CallState.QUEUED)
-        .values(state=CallState.SKIPPED, reason="unknown_zone")
+        .where(call.c.task_id == task_id, call.c.zone == zone, call.c.state == CallState.QUEUED)
+        .values(state=CallState.SKIPPED, reason=reason)
     )
-    if skipped.rowcount:
-        await tx.execute(update(lane).where(lane.c.task_id == task_id, lane.c.zone == "").values(queued=0))
-        await tx.execute(
-            update(task)
-            .where(task.c.id == task_id)
-            .values(queued=task.c.queued - skipped.rowcount, skipped=task.c.skipped + skipped.rowcount)
-        )
+    await tx.execute(update(lane).where(lane.c.task_id == task_id, lane.c.zone == zone).values(queued=0))
+    await tx.execute(
+        update(task)
+        .where(task.c.id == task_id)
+        .values(queued=task.c.queued - skipped.rowcount, skipped=task.c.skipped + skipped.rowcount)
+    )
 
 
 async def suspend(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> int:
@@ -228,9 +254,13 @@ async def suspend(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None =
     return await _leaves_until(tx, task_id)
 
 
-async def resume(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> None:
-    """Go on after a pause. Raises :class:`TaskNotFound`, :class:`TaskWrongState`."""
+async def resume(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float, account_id: int | None = None) -> None:
+    """Go on after a pause; a task whose last calls ended meanwhile finishes now, and its flow goes on.
+
+    Raises :class:`TaskNotFound`, :class:`TaskWrongState`. ``minute_seconds``: see :func:`finish_done`.
+    """
     await _move(tx, task_id, TaskEvent.RESUMED, now_ms, account_id=account_id)
+    await finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
 
 
 async def cancel(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import delete, exists, insert, select
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ringback.store.accounts import NameTaken
@@ -99,6 +99,35 @@ async def of_engine(tx: Tx, engine: str) -> list[Trunk]:
     """The trunks that this engine dials through, oldest first."""
     rows = await tx.execute(_COLUMNS.where(trunk.c.engine == engine).order_by(trunk.c.id))
     return [msgspec.convert(row, Trunk, from_attributes=True) for row in rows]
+
+
+async def change(
+    tx: Tx,
+    name: str,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    calls_per_second: float | None = None,
+    channels: int | None = None,
+) -> None:
+    """Set what is not ``None``. Raises :class:`TrunkInUse` when more calls are up than ``channels`` would allow."""
+    given = {
+        "host": host,
+        "port": port,
+        "username": username,
+        "password": password,
+        "calls_per_second": calls_per_second,
+        "channels": channels,
+    }
+    values = {column: value for column, value in given.items() if value is not None}
+    if not values:
+        return
+    try:
+        await tx.execute(update(trunk).where(trunk.c.name == name).values(**values))
+    except IntegrityError:
+        raise TrunkInUse(f"trunk {name!r} has more calls in the air than {channels}; try again later") from None
 
 
 async def remove(tx: Tx, name: str) -> bool:

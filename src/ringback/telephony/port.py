@@ -8,6 +8,7 @@ Audio is signed 16-bit little-endian mono PCM at 8,000 samples/s everywhere abov
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Protocol
 
@@ -39,13 +40,17 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One call to place, once. ``call_id`` is the store's id of the call and names it at the engine too."""
+    """One call to place, once. ``call_id`` is the store's id of the call and names it at the engine too.
+
+    ``leave_by`` is monotonic seconds of this machine: an INVITE that cannot leave by then must not be sent.
+    """
 
     call_id: int
     task_id: int
     callee: str
     caller_id: str
     destination: Destination
+    leave_by: float = math.inf
 
 
 # --- the closed list of call events, in the order in which they can come ---

@@ -68,6 +68,8 @@ class SandboxEngine:
         """Place the call. Raises :class:`EngineUnavailable` when all lines are busy."""
         if self.free_lines() <= 0:
             raise EngineUnavailable("all lines of the sandbox are busy")
+        if self._clock.monotonic() > order.leave_by:
+            raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
         leg = SandboxLeg(self, order.call_id, numbers.behaviour(order.callee, earlier), self._clock)

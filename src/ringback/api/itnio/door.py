@@ -42,6 +42,7 @@ SMALL_BODY_MEGABYTES = 1
 BODY_SILENCE_SECONDS = 30.0
 
 AnyRequest = Request[Any, Any, Any]
+PathKey = FromPath[str]
 B = TypeVar("B")
 
 
@@ -119,7 +120,7 @@ def _get(door: Door, path: str, text: str, operation: Operation[str]) -> HTTPRou
         summary=text.partition("\n")[0],
         description=text,
     )
-    async def handle(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
+    async def handle(request: AnyRequest, key: PathKey) -> Response[bytes]:
         return await _answer(door, request, lambda call: operation(call, key))
 
     return handle

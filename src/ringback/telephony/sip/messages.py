@@ -26,11 +26,15 @@ _LENGTH_BYTES: Final = 4
 
 
 class Dial(msgspec.Struct, frozen=True, tag=True):
-    """Send one INVITE. Answered by :class:`Dialled` or :class:`Refused`."""
+    """Send one INVITE. Answered by :class:`Dialled` or :class:`Refused`.
+
+    ``leave_by`` is monotonic seconds, which all processes of a machine share: later it must not be sent.
+    """
 
     call_id: int
     task_id: int
     address: CallAddress
+    leave_by: float
 
 
 class KeepPrompt(msgspec.Struct, frozen=True, tag=True):

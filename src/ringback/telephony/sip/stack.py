@@ -8,6 +8,7 @@ needed, the runtime is started anew (a few milliseconds), which is possible only
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -15,6 +16,7 @@ from baresip import Call, Config, Event, Runtime, StackEvent, UserAgent
 from baresip.call import CallState
 from baresip.errors import BaresipError, CommandQueueFull, CommandTimeout, NoLocalAddressError, RuntimeDead
 
+from ringback.clock import RealClock
 from ringback.telephony.sip.addressing import CALL_HEADER, TASK_HEADER, Account
 
 if TYPE_CHECKING:
@@ -70,10 +72,11 @@ class SipStack:
         self._interface = ""
         self._agents: dict[Account, UserAgent] = {}
         self._dialling = asyncio.Lock()
+        self._clock = RealClock()
         self._rejecting: set[asyncio.Task[None]] = set()
 
-    async def dial(self, call_id: int, task_id: int, address: CallAddress) -> Call:
-        """Send an INVITE.
+    async def dial(self, call_id: int, task_id: int, address: CallAddress, leave_by: float = math.inf) -> Call:
+        """Send an INVITE, unless it is past ``leave_by`` (monotonic seconds) when its turn has come.
 
         Raises:
             NotSent: nothing was sent.
@@ -83,6 +86,8 @@ class SipStack:
         async with self._dialling:
             try:
                 agent = await self._agent(address)
+                if self._clock.monotonic() > leave_by:
+                    raise NotSent("it is too late for this call to leave")
                 try:
                     call = await agent.dial(address.request_uri, headers)
                 except NoLocalAddressError:

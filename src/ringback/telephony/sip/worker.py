@@ -156,7 +156,7 @@ class Worker:
     async def _dial(self, message: Dial, call: OutgoingCall) -> None:
         call_id = message.call_id
         try:
-            native = await self._stack.dial(call_id, message.task_id, message.address)
+            native = await self._stack.dial(call_id, message.task_id, message.address, message.leave_by)
         except NotSent as refusal:
             call.refused()
             self._forget(call_id)

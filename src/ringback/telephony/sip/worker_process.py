@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import shutil
 import socket
@@ -164,7 +165,7 @@ class WorkerProcess:
 
     # --- commands ---
 
-    async def dial(self, call_id: int, task_id: int, address: CallAddress) -> SipLeg:
+    async def dial(self, call_id: int, task_id: int, address: CallAddress, leave_by: float = math.inf) -> SipLeg:
         """Place a call. When the process dies meanwhile, the leg's only event is an Ended with ``engine_failed``.
 
         Raises:
@@ -178,7 +179,7 @@ class WorkerProcess:
         self.interface = address.interface
         answered = self._dials[call_id] = asyncio.get_running_loop().create_future()
         try:
-            await self.command(Dial(call_id, task_id, address))
+            await self.command(Dial(call_id, task_id, address, leave_by))
             async with asyncio.timeout(DIAL_SECONDS):
                 answer = await answered
         except TimeoutError:

@@ -20,7 +20,6 @@ WHEN OLD.state <> NEW.state AND OLD.state || ' ' || NEW.state NOT IN (
   'submitting submission_failed',
   'suspended calling',
   'suspended cancelled',
-  'suspended finished',
   'waiting cancelled',
   'waiting submitting'
 )
