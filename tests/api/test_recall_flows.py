@@ -192,7 +192,10 @@ def test_times_are_in_the_account_s_zone(world: World) -> None:
 
 def test_an_edit_keeps_the_keys_of_the_positions_that_stay(world: World) -> None:
     async def story() -> None:
-        _, flow = await world.send_with_flow(recallFlow={"recallType": 1, "recallInterval": 30, "recallNum": 3})
+        _, flow = await world.send_with_flow(
+            recallFlow={"recallType": 1, "recallInterval": 30, "recallNum": 3},
+            numberInfoList=[{"calleeNumber": "4930123456", "text1": "Ada"}],
+        )
         key, first = flow["keyId"], keys(flow)
 
         async def edited(**changes: Any) -> dict[str, Any]:
@@ -212,6 +215,27 @@ def test_an_edit_keeps_the_keys_of_the_positions_that_stay(world: World) -> None
         assert keys(again)[:2] == first[:2]
         assert set(keys(again)[2:]).isdisjoint(keys(longer)), "a key is never given twice"
         assert states(again) == (0, [0] * 4)
+
+    world.run(story())
+
+
+def test_every_number_must_have_the_texts_of_every_round(world: World) -> None:
+    """A round's own template may use a variable that the parent's does not: at creation and in an edit."""
+
+    async def story() -> None:
+        asked = {"recallType": 1, "recallInterval": 30, "recallNum": 2}
+        with_greeting = asked | {"nodeList": [{"scriptId": world.plain}, {"scriptId": world.greeting}]}
+        numbers = [{"calleeNumber": "4930123456", "text1": "Ada"}, {"calleeNumber": "4930123457", "text2": '"text1":'}]
+        refused = await world.post(SEND, world.task_body(recallFlow=with_greeting, numberInfoList=numbers))
+        assert refused["code"] == -22
+        assert "numberInfoList[1].text1" in refused["msg"]
+        _, flow = await world.send_with_flow(recallFlow=asked, numberInfoList=numbers)
+        before = await world.detail(flow["keyId"])
+        refused = await world.post(EDIT, with_greeting | {"keyId": flow["keyId"]})
+        assert refused["code"] == -22
+        assert "nodeList" in refused["msg"]
+        assert "text1" in refused["msg"]
+        assert await world.detail(flow["keyId"]) == before
 
     world.run(story())
 

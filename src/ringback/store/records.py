@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CallState
@@ -52,6 +52,14 @@ async def listed(tx: Tx, task_id: int) -> AsyncIterator[CallRecord]:
         after = found[-1].id
         for record in found:
             yield record
+
+
+async def count_without_text(tx: Tx, task_id: int, name: str) -> int:
+    """How many numbers of a task have no text variable of that name (``text1`` to ``text10``)."""
+    # Texts are JSON objects that we wrote: a name stands in quotes before a colon, without a blank.
+    has_it = call.c.texts.contains(f'"{name}":', autoescape=True)
+    query = select(func.count()).where(call.c.task_id == task_id, or_(call.c.texts.is_(None), ~has_it))
+    return int(await tx.scalar(query) or 0)
 
 
 async def count_by_end(tx: Tx, task_id: int) -> dict[str, int]:

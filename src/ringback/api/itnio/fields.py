@@ -22,6 +22,9 @@ T = TypeVar("T")
 INTEGERS_AS_TEXT = "Integers may also be sent as text. Members that are not listed are ignored."
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
+# Times outside would not be times in every zone.
+_FIRST_YEAR = 1970
+_LAST_YEAR = 2999
 _MAX_ID = 2**63 - 1
 
 Id = Annotated[int, Meta(ge=0, le=_MAX_ID)]
@@ -156,11 +159,14 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def local_time(text: str, field: str, time_zone: str) -> int:
     """Epoch ms of a ``LocalDateTime`` in the account's zone. Raises :class:`VendorError` (-22)."""
+    wrong = bad(field, f"must be a time like 2026-01-31 09:00:00, in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     try:
-        moment = datetime.strptime(text.strip(), _FORMAT)  # noqa: DTZ007 - the zone follows in the next line
-        return int(moment.replace(tzinfo=ZoneInfo(time_zone)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise bad(field, "must be a time like 2026-01-31 09:00:00") from None
+        moment = datetime.strptime(text.strip(), _FORMAT)  # noqa: DTZ007 - the zone follows in the last line
+    except ValueError:
+        raise wrong from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise wrong
+    return int(moment.replace(tzinfo=ZoneInfo(time_zone)).timestamp() * 1000)
 
 
 def local_text(at_ms: int | None, time_zone: str) -> str | None:

@@ -20,7 +20,7 @@ from ringback.api.itnio.fields import (
 from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, InvalidFlow
 from ringback.model.states import FlowState
-from ringback.store import flows, templates
+from ringback.store import flows, records, templates
 from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
 
@@ -129,6 +129,7 @@ async def update(call: Call, wanted: RecallUpdateIn) -> Success:
             )
         except (FlowNotFound, FlowWrongState) as error:
             raise bad("keyId", str(error)) from None
+        await _check_texts(tx, wanted.keyId, await text_variables(tx, spec))
     call.door.store.announce(News.WORK)
     return Success()
 
@@ -170,6 +171,26 @@ async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str
         if await templates.usable(tx, account_id, template_id) is None:
             raise unknown_template(f"{prefix}nodeList[{index}].scriptId", template_id)
     return spec
+
+
+async def text_variables(tx: Tx, spec: FlowSpec) -> frozenset[str]:
+    """The text variables that the rounds' own templates use."""
+    found: set[str] = set()
+    for template_id in dict.fromkeys(spec.template_ids):
+        stored = await templates.get(tx, template_id)
+        if stored is not None:
+            found.update(stored.template.text_variables())
+    return frozenset(found)
+
+
+async def _check_texts(tx: Tx, flow_id: int, needed: frozenset[str]) -> None:
+    """Every number of the parent must have the texts that the rounds use. Raises :class:`VendorError` (-22)."""
+    found = await flows.detail(tx, flow_id)
+    assert found is not None, "it was edited in this transaction"
+    for name in sorted(needed):
+        lacking = await records.count_without_text(tx, found.parent_task_id, name)
+        if lacking:
+            raise bad("nodeList", f"a template uses {name}, which {lacking} numbers of the task do not have")
 
 
 def unknown_template(field: str, template_id: int) -> VendorError:

@@ -19,7 +19,7 @@ from ringback.api.itnio.fields import (
     page_body,
     paging,
 )
-from ringback.api.itnio.recall_flows import flow_spec, unknown_template
+from ringback.api.itnio.recall_flows import flow_spec, text_variables, unknown_template
 from ringback.model.numbers import parse_callee
 from ringback.model.states import TaskState
 from ringback.model.task import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from ringback.api.itnio.door import Door
+    from ringback.model.flow import FlowSpec
 
 #: Task states as the vendor numbers them.
 STATUS = {
@@ -84,29 +85,32 @@ async def send_agent(call: Call, asked: SendAgentIn) -> Success:
     async with call.door.store.read() as tx:
         application = await accounts.application_of(tx, call.account.id, asked.appId)
         stored = await templates.usable(tx, call.account.id, template_id)
+        flow = None
+        needed: frozenset[str] = frozenset()
+        if asked.recallFlow is not None:
+            flow = await flow_spec(tx, call.account.id, asked.recallFlow, prefix="recallFlow.")
+            needed = await text_variables(tx, flow)
     if application is None:
         raise bad("appId", f"there is no application {asked.appId!r}")
     if stored is None:
         raise unknown_template("agentId" if asked.agentId is not None else "scriptId", template_id)
     try:
         spec = _task_spec(call, asked, template_id, application.id).checked()
-        needed = frozenset(stored.template.text_variables())
+        # A number must have the texts of every round, for any of them may call it.
+        needed |= frozenset(stored.template.text_variables())
         if len(asked.numberInfoList) > MANY_NUMBERS:
             numbers = await asyncio.to_thread(_numbers, asked, needed)
         else:
             numbers = _numbers(asked, needed)
     except InvalidTask as error:
         raise VendorError(Code.PARAMETER, str(error)) from None
-    task_id = await _store(call, asked, spec, numbers)
+    task_id = await _store(call, spec, numbers, flow)
     call.door.store.announce(News.WORK)
     return Success(task_id, await _warning(asked, numbers))
 
 
-async def _store(call: Call, asked: SendAgentIn, spec: TaskSpec, numbers: NumberList) -> int:
+async def _store(call: Call, spec: TaskSpec, numbers: NumberList, flow: FlowSpec | None) -> int:
     async with call.door.store.write() as tx:
-        flow = None
-        if asked.recallFlow is not None:
-            flow = await flow_spec(tx, call.account.id, asked.recallFlow, prefix="recallFlow.")
         try:
             task_id = await tasks.create(tx, call.account.id, spec, numbers.calls, call.now_ms)
         except NameTaken as error:
