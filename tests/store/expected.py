@@ -147,32 +147,23 @@ class Expected:
         if not (call.worker == worker and call.on_the_line):
             return None
         call.state, call.outcome, call.intent = "ended", outcome, intent
-        return self._finish(self.task_of(call), now)
+        task = self.task_of(call)
+        self._finish_if_done(task, now)
+        return task.id if task.state == "finished" else None
 
     def resume(self, task: Task, now: int) -> bool:
-        """A task whose last calls ended while it was suspended finishes when it is resumed."""
         if task.state != "suspended":
             return False
         task.state = "calling"
-        self._finish(task, now)
+        # Its last calls may have ended meanwhile: its end was held back by the pause.
+        self._finish_if_done(task, now)
         return True
 
-    def _finish(self, task: Task, now: int) -> int | None:
-        counters = task.counters()
-        if task.state != "calling" or counters["queued"] or counters["active"]:
-            return None
-        task.state, task.finished_at = "finished", now
-        if task.round_of is not None:
-            flow, position = task.round_of
-            flow.nodes[position].state = "completed"
-            following = flow.nodes[position + 1 : position + 2]
-            if following and following[0].state == "pending":
-                following[0].due_at = now + flow.interval * MINUTE_MS
-            else:
-                flow.state = "completed"
-        elif task.flow is not None and task.flow.state == "pending":
-            task.flow.nodes[0].due_at = now + task.flow.interval * MINUTE_MS
-        return task.id
+    def suspend(self, task: Task) -> bool:
+        if task.state != "calling":
+            return False
+        task.state = "suspended"
+        return True
 
     def release(self, call: Call, worker: int) -> None:
         if call.worker == worker and call.state == "dialling":
@@ -259,6 +250,22 @@ class Expected:
         self._close(flow, position, "cancelled")
         self._end_after_cancel(flow)
         return True
+
+    def _finish_if_done(self, task: Task, now: int) -> None:
+        counters = task.counters()
+        if task.state != "calling" or counters["queued"] or counters["active"]:
+            return
+        task.state, task.finished_at = "finished", now
+        if task.round_of is not None:
+            flow, position = task.round_of
+            flow.nodes[position].state = "completed"
+            following = flow.nodes[position + 1 : position + 2]
+            if following and following[0].state == "pending":
+                following[0].due_at = now + flow.interval * MINUTE_MS
+            else:
+                flow.state = "completed"
+        elif task.flow is not None and task.flow.state == "pending":
+            task.flow.nodes[0].due_at = now + task.flow.interval * MINUTE_MS
 
     def _refused(self, task: Task) -> None:
         if task.flow is not None and task.flow.state == "pending":

@@ -93,6 +93,7 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def make_a_task(
         self,
+        *,
         zones: list[str],
         lines: int | None,
         later: int | None,
@@ -176,13 +177,13 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=indexes, change=st.sampled_from(["suspend", "resume", "resume", "cancel"]))
     def stop_or_go_on(self, which: int, change: str) -> None:
         task = self._pick(list(self.expected.tasks.values()), which)
-        if change == "cancel":
-            expected = self.expected.cancel_task(task)
-        elif change == "resume":
-            expected = self.expected.resume(task, self.store.clock.ms)
-        else:
-            expected = task.state == "calling"
-            task.state = "suspended" if expected else task.state
+        match change:
+            case "suspend":
+                expected = self.expected.suspend(task)
+            case "resume":
+                expected = self.expected.resume(task, self.clock.ms)
+            case _:
+                expected = self.expected.cancel_task(task)
         assert self._done(getattr(self.store, change)(task.id), TaskWrongState) == expected
 
     @precondition(lambda self: self.expected.all_nodes())
@@ -226,7 +227,14 @@ class AnyOrder(RuleBasedStateMachine):
         asked=st.lists(st.integers(0, 1), max_size=3),
     )
     def edit_a_flow(
-        self, which: int, kind: RecallType, intents: tuple[str, ...], interval: int, rounds: int, asked: list[int]
+        self,
+        *,
+        which: int,
+        kind: RecallType,
+        intents: tuple[str, ...],
+        interval: int,
+        rounds: int,
+        asked: list[int],
     ) -> None:
         flow = self._pick(self.expected.flows(), which)
         chosen = [self.templates[number % len(self.templates)] for number in asked[:rounds]]

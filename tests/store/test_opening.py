@@ -401,3 +401,17 @@ def test_several_stores_of_one_process_on_a_new_file(file_database: Database) ->
                 await store.close()
 
     asyncio.run(main())
+
+
+def test_a_new_file_is_its_owners_alone(file_database: Database) -> None:
+    async def main() -> None:
+        store = await open_store(file_database.url + "new", SetClock())
+        try:
+            path = Path(file_database.url.removeprefix("sqlite:///") + "new")
+            # The journal beside it takes the mode of the file.
+            modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.glob(path.name + "*")}
+            assert set(modes.values()) == {0o600}, modes
+        finally:
+            await store.close()
+
+    asyncio.run(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from enum import Enum
 from pathlib import Path
@@ -209,6 +210,9 @@ def _check_file(path: str) -> None:
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {folder}")
+    with contextlib.suppress(OSError):
+        # A new file is its owner's alone: it will hold API secrets and phone numbers.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         # Tried without the asynchronous driver, whose thread breaks noisily when it cannot open the file.
         sqlite3.connect(path).close()
