@@ -6,6 +6,16 @@ import os
 
 import pytest
 
+from ringback.telephony.sip.engine import available
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, loudly, what needs the embedded SIP engine where it has no wheel."""
+    missing = available()
+    for item in items:
+        if missing and item.get_closest_marker("sip"):
+            item.add_marker(pytest.mark.skip(reason=missing))
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
