@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -192,6 +192,10 @@ class Rig:
         worker: int | None = None,
     ) -> list[int]:
         """End calls. Returns the tasks that finished."""
+        return await self.end_each(dict.fromkeys(call_ids, (outcome, intent)), worker=worker)
+
+    async def end_each(self, ends: Mapping[int, tuple[Outcome, str | None]], *, worker: int | None = None) -> list[int]:
+        """End calls, each in its own way, in one transaction. Returns the tasks that finished."""
         results = [
             CallResult(
                 call_id=call_id,
@@ -201,7 +205,7 @@ class Rig:
                 talk_ms=1000 if outcome in ANSWERED_OUTCOMES else None,
                 intent=intent,
             )
-            for call_id in call_ids
+            for call_id, (outcome, intent) in ends.items()
         ]
         async with self.store.write() as tx:
             return await calls.ended(tx, worker or self.worker, results, self.clock.ms, minute_seconds=60)
@@ -211,13 +215,11 @@ class Rig:
             await calls.released(tx, worker or self.worker, call_ids)
 
     async def run_all(self, task_id: int, ends: Iterable[tuple[Outcome, str | None]] = ()) -> None:
-        """Dial every queued number of the task: they end one after the other as told, then answered without intent."""
+        """Dial every queued number of the task: they end in turn as told, then answered without intent."""
         todo = iter(ends)
-        queued = (await self.task(task_id)).queued
-        for lease in await self.lease(queued):
-            assert lease.task_id == task_id
-            outcome, intent = next(todo, (Outcome.ANSWERED, None))
-            await self.end(lease.call_id, outcome=outcome, intent=intent)
+        leased = await self.lease((await self.task(task_id)).queued)
+        assert {lease.task_id for lease in leased} <= {task_id}
+        await self.end_each({lease.call_id: next(todo, (Outcome.ANSWERED, None)) for lease in leased})
 
     async def suspend(self, task_id: int, *, account: int | None = None) -> int:
         async with self.store.write() as tx:

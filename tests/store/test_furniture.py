@@ -114,6 +114,33 @@ def test_a_trunk_name_is_taken_once(database: Database) -> None:
     database.run(story)
 
 
+def test_a_trunk_is_changed_in_what_is_given(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.new_task(3)
+        await rig.lease()
+        async with rig.store.write() as tx:
+            await trunks.change(tx, "t1")
+            await trunks.change(tx, "t1", host="10.0.0.2", calls_per_second=2.5)
+            await trunks.change(tx, "t1", channels=3)
+            await trunks.change(tx, "nothing", channels=1)
+        async with rig.store.read() as tx:
+            (trunk,) = await trunks.everyone(tx)
+        assert (trunk.host, trunk.port, trunk.calls_per_second, trunk.channels, trunk.busy) == (
+            "10.0.0.2",
+            5060,
+            2.5,
+            3,
+            3,
+        )
+        async with rig.store.write() as tx:
+            with pytest.raises(trunks.TrunkInUse, match="more calls in the air than 2"):
+                await trunks.change(tx, "t1", channels=2)
+            with pytest.raises(IntegrityError, match="ck_trunk_rate"):
+                await trunks.change(tx, "t1", calls_per_second=0)
+
+    database.run(story)
+
+
 def test_a_template_of_an_account_is_not_anothers(database: Database) -> None:
     async def story(rig: Rig) -> None:
         other, _ = await rig.new_account("other")

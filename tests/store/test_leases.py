@@ -11,7 +11,7 @@ import pytest
 from ringback.model.task import NewCall
 from ringback.model.windows import Window
 from ringback.store import leases, trunks
-from tests.store.rig import START_MS, Database, Rig, SetClock
+from tests.store.rig import GRACE_US, HORIZON_US, START_MS, Database, Rig, SetClock
 
 
 def test_a_lease_says_all_that_placing_the_call_needs(database: Database) -> None:
@@ -140,6 +140,18 @@ def test_the_calling_windows_hold_in_the_callees_own_zone(database: Database) ->
         assert await rig.lease() == []
         rig.clock.advance(1)
         assert {lease.callee for lease in await rig.lease()} == {"12120000001", "4412000000"}
+
+    database.run(story)
+
+
+def test_a_call_that_might_leave_after_the_window_closes_is_not_leased(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        # Open until 09:01 in Berlin, which is one minute from now.
+        await rig.new_task(2, windows=(Window(8 * 60, 9 * 60 + 1),))
+        rig.clock.us += 60_000_000 - HORIZON_US - GRACE_US
+        assert await rig.lease() == []
+        rig.clock.us -= 1000
+        assert len(await rig.lease()) == 2
 
     database.run(story)
 

@@ -304,6 +304,18 @@ def test_a_cancelled_parent_cancels_its_flow(database: Database) -> None:
     database.run(story)
 
 
+def test_a_flow_that_its_owner_cancelled_stays_as_it_was(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        parent = await rig.new_task(3, flow=recall())
+        await rig.cancel_flow(CancelBy.PARENT_TASK, parent)
+        before = await rig.flow_of(parent)
+        rig.clock.advance(1000)
+        await rig.cancel(parent)
+        assert await rig.flow_of(parent) == before
+
+    database.run(story)
+
+
 def test_a_parent_cancelled_before_it_started_cancels_its_flow(database: Database) -> None:
     async def story(rig: Rig) -> None:
         parent = await rig.new_task(3, flow=recall(), started=False, send_in_ms=1000)
@@ -406,6 +418,38 @@ def test_a_refused_parent_whose_flow_was_cancelled_changes_nothing(database: Dat
         assert (await rig.task(parent)).state == "submission_failed"
         flow = await rig.flow_of(parent)
         assert (flow.state, node_states(flow)) == (CANCELLED, [CANCELLED])
+
+    database.run(story)
+
+
+def test_a_node_that_breaks_ends_its_flow_with_a_reason(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        parent = await rig.new_task(2, flow=recall(rounds=3))
+        await rig.run_all(parent)
+        rig.clock.advance(3_600_000)
+        (node_id,) = await rig.due_nodes()
+        for _ in range(2):
+            async with rig.store.write() as tx:
+                await nodes.refuse(tx, node_id, "internal error: KeyError", rig.clock.ms)
+                await nodes.refuse(tx, 999, "internal error: KeyError", rig.clock.ms)
+        flow = await rig.flow_of(parent)
+        assert (flow.state, flow.reason) == (EXCEPTION, "internal error: KeyError")
+        assert [(node.state, node.reason, node.due_at) for node in flow.nodes] == [(EXCEPTION, flow.reason, None)] * 3
+        assert await rig.due_nodes() == []
+        assert await rig.start_node(node_id) is None
+
+    database.run(story)
+
+
+def test_a_running_node_is_not_refused(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        parent = await rig.new_task(2, flow=recall(rounds=2))
+        await rig.run_all(parent)
+        await rig.start_next_node()
+        before = await rig.flow_of(parent)
+        async with rig.store.write() as tx:
+            await nodes.refuse(tx, before.nodes[0].id, "internal error: KeyError", rig.clock.ms)
+        assert await rig.flow_of(parent) == before
 
     database.run(story)
 

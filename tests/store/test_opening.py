@@ -7,14 +7,14 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ringback.store.database import News, StoreUnavailable, open_store
+from ringback.store.database import News, StoreUnavailable, is_passing, open_store
 from tests.store.rig import Database, Rig, SetClock, recall
 
 
@@ -345,6 +345,41 @@ def locked(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute(begin)
         yield holder
+
+
+def test_a_refusal_that_can_pass_is_told_from_one_that_cannot(file_database: Database) -> None:
+    async def main() -> None:
+        path = Path(file_database.url.removeprefix("sqlite:///"))
+        store = await open_store(file_database.url, SetClock(), lock_wait_seconds=0)
+        rig = Rig(store, SetClock())
+        with locked(path, "BEGIN IMMEDIATE"):
+            passing = await error_of(rig.run_sql("UPDATE account SET name = 'x'"))
+        assert is_passing(passing)
+        many = {f"v{number}": number for number in range(40)}
+        async with store.read() as tx:
+            raw = await tx.get_raw_connection()
+            assert raw.driver_connection is not None
+            raw.driver_connection._conn.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 30)
+        for sql, values in (
+            ("UPDATE nothing SET name = 'x'", {}),
+            ("INSERT INTO account (name) VALUES ('x')", {}),
+            (f"SELECT {', '.join(f':{name}' for name in many)}", many),
+        ):
+            refused = await error_of(rig.rows(sql, **values) if values else rig.run_sql(sql))
+            assert not is_passing(refused), sql
+        assert not is_passing(StoreUnavailable("closed"))
+        await store.close()
+
+    asyncio.run(main())
+
+
+async def error_of(work: Awaitable[object]) -> Exception:
+    """What it raises."""
+    try:
+        await work
+    except SQLAlchemyError as error:
+        return error
+    raise AssertionError("nothing was refused")
 
 
 @pytest.mark.parametrize(

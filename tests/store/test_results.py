@@ -83,7 +83,9 @@ def test_a_result_counts_once(database: Database) -> None:
         task_id = await rig.new_task(2)
         one, two = await rig.lease()
         # Twice in one commit, then in commits of their own.
-        assert await rig.end(one.call_id, one.call_id, outcome=Outcome.BUSY) == []
+        twice = [CallResult(call_id=one.call_id, outcome=Outcome.BUSY, ended_at=rig.clock.ms)] * 2
+        async with rig.store.write() as tx:
+            assert await calls.ended(tx, rig.worker, twice, rig.clock.ms, minute_seconds=60) == []
         assert await rig.end(one.call_id, outcome=Outcome.ANSWERED) == []
         await rig.answer(one.call_id)
         await rig.release(one.call_id)
@@ -155,6 +157,20 @@ def test_what_is_given_back_is_leased_again_in_its_old_place(database: Database)
         for zone in ("Europe/Berlin", "Asia/Tokyo"):
             ids = [lease.call_id for lease in again if zone_of[lease.callee] == zone]
             assert ids == sorted(ids)
+
+    database.run(story)
+
+
+def test_what_is_given_back_bit_by_bit_is_all_leased_again(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.new_task(6)
+        leased = await rig.lease(5)
+        # An early one, then a later one: the second must not hide the first.
+        for number in (1, 3, 0, 4):
+            await rig.release(leased[number].call_id)
+            await rig.check_counters()
+        again = [lease.call_id for lease in await rig.lease(5)]
+        assert again == [leased[number].call_id for number in (0, 1, 3, 4)] + [leased[4].call_id + 1]
 
     database.run(story)
 

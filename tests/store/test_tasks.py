@@ -186,6 +186,45 @@ def test_a_task_whose_numbers_are_all_skipped_is_finished_at_once(database: Data
     database.run(story)
 
 
+def test_numbers_whose_windows_are_never_open_together_are_skipped(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        numbers = [
+            NewCall("4912345678", "Asia/Tokyo,Europe/Berlin", None),
+            NewCall("4912345679", "Europe/Berlin", None),
+            NewCall("4912345680", "Mars/Phobos", None),
+        ]
+        task_id = await rig.new_task(numbers, windows=(Window(540, 600),))
+        async with rig.store.read() as tx:
+            assert await records.skipped_by_reason(tx, task_id) == {"no_common_window": 2}
+        assert (await rig.task(task_id)).queued == 1
+        # A window that is only closed now is waited for.
+        rig.clock.advance(3 * 3_600_000)
+        assert await rig.lease() == []
+        rig.clock.advance(21 * 3_600_000)
+        assert [lease.callee for lease in await rig.lease()] == ["4912345679"]
+
+    database.run(story)
+
+
+def test_a_task_that_breaks_fails_with_a_reason(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        task_id = await rig.new_task(2, started=False, flow=recall(rounds=2))
+        async with rig.store.write() as tx:
+            await tasks.refuse(tx, task_id, "internal error: KeyError", rig.clock.ms)
+        task = await rig.task(task_id)
+        assert (task.state, task.reason) == (TaskState.SUBMISSION_FAILED, "internal error: KeyError")
+        flow = await rig.flow_of(task_id)
+        assert (flow.state, flow.reason) == ("exception", task.reason)
+        async with rig.store.write() as tx:
+            # Submitted by somebody else meanwhile: nothing to do.
+            await tasks.submit(tx, task_id, rig.clock.ms, minute_seconds=60)
+            with pytest.raises(TaskWrongState):
+                await tasks.refuse(tx, task_id, "again", rig.clock.ms)
+        assert (await rig.task(task_id)).reason == "internal error: KeyError"
+
+    database.run(story)
+
+
 def test_a_retired_template_fails_the_submission(database: Database) -> None:
     async def story(rig: Rig) -> None:
         old = await rig.new_template()

@@ -148,7 +148,10 @@ class Store:
 
 def is_passing(error: BaseException) -> bool:
     """Whether the database refused for now (locked, disk full, no free connection), so that trying again can help."""
-    return isinstance(error, OperationalError | PoolTimeout)
+    if isinstance(error, OperationalError):
+        # SQLite's plain "error" is a statement that never works, such as one with too many parameters.
+        return getattr(error.orig, "sqlite_errorname", None) != "SQLITE_ERROR"
+    return isinstance(error, PoolTimeout)
 
 
 async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Store:

@@ -126,7 +126,9 @@ async def change(
         return
     try:
         await tx.execute(update(trunk).where(trunk.c.name == name).values(**values))
-    except IntegrityError:
+    except IntegrityError as error:
+        if "ck_trunk_busy" not in str(error.orig):
+            raise
         raise TrunkInUse(f"trunk {name!r} has more calls in the air than {channels}; try again later") from None
 
 
