@@ -126,7 +126,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(now, draw(st.sampled_from([0, 1, 5, 1000])), trunks, draw(st.permutations(tasks)))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(worlds())
 def test_no_limit_is_exceeded(world: World) -> None:
     plan = world.plan()
@@ -161,7 +161,7 @@ def test_no_limit_is_exceeded(world: World) -> None:
         assert plan.next_slot_us[trunk_id] >= slots[-1] + spacing_us(trunk.rate)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(worlds())
 def test_every_task_is_granted_or_told_why_not(world: World) -> None:
     plan = world.plan()
@@ -205,7 +205,7 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
                 assert trunk.busy + given_out[trunk.id] < trunk.channels
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(worlds(), st.lists(st.floats(0, 1), min_size=1, max_size=4))
 def test_before_the_wake_up_time_alone_brings_nothing(world: World, parts: list[float]) -> None:
     plan = world.plan()

@@ -85,7 +85,7 @@ def test_a_number_without_texts_stores_none() -> None:
 
 
 def test_bad_numbers_are_named_by_their_index_and_nothing_is_taken() -> None:
-    entries = [("4912345678", {}), ("12", {}), ("abc", {}), ("4912345678", {})]
+    entries: list[tuple[str, dict[str, str]]] = [("4912345678", {}), ("12", {}), ("abc", {}), ("4912345678", {})]
     with pytest.raises(InvalidTask) as refused:
         build_numbers(entries, field="numberInfoList", needed_texts=NOTHING)
     assert refused.value.field == "numberInfoList"
@@ -104,7 +104,7 @@ def test_a_text_that_the_template_uses_must_be_there() -> None:
 
 
 def test_many_problems_are_counted_and_a_few_named() -> None:
-    entries = [("x", {})] * (MAX_NAMED_PROBLEMS + 5)
+    entries: list[tuple[str, dict[str, str]]] = [("x", {})] * (MAX_NAMED_PROBLEMS + 5)
     with pytest.raises(InvalidTask) as refused:
         build_numbers(entries, field="list", needed_texts=NOTHING)
     text = str(refused.value)

@@ -299,7 +299,7 @@ class Rig:
 
     async def check_counters(self) -> None:
         """Every counter is the number of rows that it counts."""
-        faults = []
+        faults: list[tuple[Any, ...]] = []
         for row in await self.rows("SELECT * FROM task"):
             states = dict(
                 await self.rows(

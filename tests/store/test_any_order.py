@@ -400,7 +400,7 @@ class AnyOrderInAFile(AnyOrder):
 
 
 @pytest.mark.parametrize(
-    ("machine", "examples"), [(AnyOrder, 20), (AnyOrderInAFile, 5)], ids=["sqlite-memory", "sqlite-file"]
+    ("machine", "examples"), [(AnyOrder, 12), (AnyOrderInAFile, 4)], ids=["sqlite-memory", "sqlite-file"]
 )
 def test_the_store_does_what_the_rules_say(machine: type[AnyOrder], examples: int) -> None:
     run_state_machine_as_test(

@@ -27,7 +27,7 @@ def audiences() -> list[Audience]:
     return list(dict.fromkeys(chain(wide, narrow)))
 
 
-def test_the_sql_is_the_rule(database: Database) -> None:
+def test_the_sql_is_the_rule(file_database: Database) -> None:
     async def story(rig: Rig) -> None:
         count = len(KINDS) + len(WITHOUT_OUTCOME)
         task_id = await rig.new_task(count, started=False)
@@ -57,4 +57,4 @@ def test_the_sql_is_the_rule(database: Database) -> None:
         await rig.run_sql("DELETE FROM call")
         await rig.run_sql("DELETE FROM task")
 
-    database.run(story)
+    file_database.run(story)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -74,7 +76,7 @@ def test_a_change_sets_what_is_given_and_nothing_else(database: Database) -> Non
     async def story(rig: Rig) -> None:
         other, _ = await rig.new_account("other")
         async with rig.store.write() as tx:
-            nothing = {"time_zone": None, "envelope": None, "allowed_networks": None}
+            nothing: dict[str, Any] = {"time_zone": None, "envelope": None, "allowed_networks": None}
             await accounts.change(tx, rig.account, **nothing)
             await accounts.change(tx, rig.account, **{**nothing, "time_zone": "Asia/Tokyo"})
             await accounts.change(tx, rig.account, **{**nothing, "allowed_networks": ["::1/128"]})

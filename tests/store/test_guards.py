@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from ringback.model.states import CALL, FLOW, NODE, TASK
+from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
 from ringback.store.schema import GUARDED
 from tests.store.rig import Database, Rig, recall
 
 #: What a row needs besides its state, so that only the move itself is judged.
-FITTING = {
+FITTING: dict[str, dict[str | None, str]] = {
     "task": {"finished": "finished_at = 1", None: "finished_at = NULL"},
     "call": {
         "queued": "worker_id = NULL, trunk_id = NULL, outcome = NULL, reason = 'r'",
@@ -26,7 +27,7 @@ FITTING = {
     "flow": {None: "reason = ''"},
     "node": {"pending": "task_id = NULL", None: "task_id = 2"},
 }
-MACHINES = {"task": TASK, "call": CALL, "flow": FLOW, "node": NODE}
+MACHINES: dict[str, StateMachine[Any, Any]] = {"task": TASK, "call": CALL, "flow": FLOW, "node": NODE}
 
 
 def test_every_machine_guards_its_table() -> None:
@@ -34,7 +35,7 @@ def test_every_machine_guards_its_table() -> None:
 
 
 @pytest.mark.parametrize("table", list(MACHINES))
-def test_a_forbidden_move_is_refused_and_an_allowed_one_passes(database: Database, table: str) -> None:
+def test_a_forbidden_move_is_refused_and_an_allowed_one_passes(file_database: Database, table: str) -> None:
     machine = MACHINES[table]
     fitting = FITTING[table]
 
@@ -47,7 +48,8 @@ def test_a_forbidden_move_is_refused_and_an_allowed_one_passes(database: Databas
         # The counters are not what this is about.
         await rig.run_sql("UPDATE task SET queued = 0, skipped = 1")
         guard = await rig.one("SELECT sql FROM sqlite_master WHERE name = :name", name=f"guard_{table}_state")
-        states = list(type(machine.initial))
+        enum: Any = type(machine.initial)
+        states = [str(state) for state in enum]
         tried = 0
         for before, after in product(states, states):
             async with rig.store.write() as tx:
@@ -67,7 +69,7 @@ def test_a_forbidden_move_is_refused_and_an_allowed_one_passes(database: Databas
         for name in ("node", "flow", "lane", "call", "task"):
             await rig.run_sql(f"DELETE FROM {name}")
 
-    database.run(story)
+    file_database.run(story)
 
 
 HELD = "UPDATE call SET state = 'dialling', worker_id = 1, trunk_id = 1 WHERE id = 1"

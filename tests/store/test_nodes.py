@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -207,7 +209,7 @@ def test_a_round_is_like_its_parent(database: Database) -> None:
             NewCall("4912345678", "Europe/Berlin", '{"text1":"a"}'),
             NewCall("12125550123", "America/New_York", None),
         ]
-        limits = {"windows": (Window(0, 1440),), "ring_seconds": 44, "call_seconds": 99, "lines": 2}
+        limits: dict[str, Any] = {"windows": (Window(0, 1440),), "ring_seconds": 44, "call_seconds": 99, "lines": 2}
         parent = await rig.new_task(
             numbers, name="spring", flow=recall(rounds=3, template_ids=[rig.template, second]), **limits
         )
@@ -454,7 +456,7 @@ def test_a_running_node_is_not_refused(database: Database) -> None:
     database.run(story)
 
 
-def test_twenty_thousand_numbers_are_recalled_in_one_go(database: Database) -> None:
+def test_twenty_thousand_numbers_are_recalled_in_one_go(file_database: Database) -> None:
     async def story(rig: Rig) -> None:
         parent = await rig.new_task(20_000, flow=recall(RecallType.FAILED))
         await rig.run_sql(
@@ -472,4 +474,4 @@ def test_twenty_thousand_numbers_are_recalled_in_one_go(database: Database) -> N
         assert await callees(rig, task_id) == await callees(rig, parent)
         await rig.cancel(task_id)
 
-    database.run(story)
+    file_database.run(story)

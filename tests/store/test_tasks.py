@@ -73,7 +73,7 @@ def test_a_refused_name_leaves_the_transaction_usable(database: Database) -> Non
     database.run(story)
 
 
-def test_twenty_thousand_numbers_in_one_go(database: Database) -> None:
+def test_twenty_thousand_numbers_in_one_go(file_database: Database) -> None:
     async def story(rig: Rig) -> None:
         numbers = [f"49{number:09}" if number % 2 else f"1212{number:07}" for number in range(20_000)]
         task_id = await rig.new_task([NewCall(one, zone_key(one), None) for one in numbers])
@@ -86,7 +86,7 @@ def test_twenty_thousand_numbers_in_one_go(database: Database) -> None:
         assert len(await rig.lease()) == 101
         await rig.cancel(task_id)
 
-    database.run(story)
+    file_database.run(story)
 
 
 def test_a_number_cannot_be_stored_twice_in_a_task(database: Database) -> None:
