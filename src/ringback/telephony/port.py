@@ -43,6 +43,9 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One call to place, once. ``call_id`` is the store's id of the call and names it at the engine too.
 
     ``leave_by`` is monotonic seconds of this machine: an INVITE that cannot leave by then must not be sent.
+    ``record_to``: the file (8 kHz mono WAV, both sides mixed) that gets the call's audio from the answer on; empty:
+    none. ``most_seconds``: a safety net for when this process dies; an engine that outlives it ends the call by itself
+    so long after the INVITE.
     """
 
     call_id: int
@@ -51,6 +54,8 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str
     destination: Destination
     leave_by: float = math.inf
+    record_to: str = ""
+    most_seconds: float = 7_200.0
 
 
 # --- the closed list of call events, in the order in which they can come ---
@@ -86,6 +91,13 @@ class MachineDetected(msgspec.Struct, frozen=True):
     """What answered sounds like an answering machine."""
 
 
+class Transferred(msgspec.Struct, frozen=True):
+    """What came of :meth:`Leg.transfer`. Accepted: the far side goes on without us, and :class:`Ended` follows."""
+
+    accepted: bool
+    sip_code: int | None = None
+
+
 class HungUpBy(StrEnum):
     """Who ended an answered call."""
 
@@ -98,7 +110,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     ``sip_code`` is a final response that came over the wire, else ``None``; ``hung_up_by`` is set when the call had
     been answered; ``reason`` is a short text for people. ``engine_failed`` is true when the engine lost the call (its
-    process died): what became of it is then unknown.
+    process died): what became of it is then unknown. ``recorded``: the file of the order's ``record_to`` is complete.
     """
 
     sip_code: int | None = None
@@ -106,9 +118,12 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     hung_up_by: HungUpBy | None = None
     reason: str = ""
     engine_failed: bool = False
+    recorded: bool = False
 
 
-CallEvent = Trying | Ringing | EarlyMedia | Answered | KeyPressed | PromptFinished | MachineDetected | Ended
+CallEvent = (
+    Trying | Ringing | EarlyMedia | Answered | KeyPressed | PromptFinished | MachineDetected | Transferred | Ended
+)
 
 
 class Leg(Protocol):
@@ -122,6 +137,15 @@ class Leg(Protocol):
 
     async def stop_playing(self) -> None:
         """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
+
+    async def transfer(self, target: str) -> None:
+        """Blind transfer: ask the trunk (REFER) to connect the callee with ``target``, digits, instead of us.
+
+        :class:`Transferred` tells what came of it. Does nothing on a call that is not up (any more).
+
+        Raises:
+            ValueError: ``target`` cannot stand in a SIP request.
+        """
 
     async def hang_up(self) -> None:
         """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
