@@ -52,7 +52,7 @@ class AsteriskOptions(msgspec.Struct, frozen=True, kw_only=True):
 def asterisk_files(options: AsteriskOptions) -> dict[str, str]:
     """The configuration: file name to text."""
     values = {name: str(value) for name, value in msgspec.structs.asdict(options).items()}
-    files = {name: "; May be empty, must be there.\n" for name in _EMPTY}
+    files = dict.fromkeys(_EMPTY, "; May be empty, must be there.\n")
     for file in resources.files(__package__).joinpath("conf").iterdir():
         if file.name.endswith(".conf"):
             files[file.name] = _PLACE.sub(lambda place: values[place[1]], file.read_text("utf-8"))

@@ -116,7 +116,7 @@ class AsteriskLeg:
         self._prompts += 1
         playing = self._playing = f"{self.channel_id}-p{self._prompts}"
         if not await self._channel("POST", f"/play/{playing}", {"media": media}):
-            self._on_played(playing)  # a conversation must not wait for a prompt that never plays
+            self.on_played(playing)  # a conversation must not wait for a prompt that never plays
 
     async def stop_playing(self) -> None:
         """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
@@ -166,9 +166,13 @@ class AsteriskLeg:
                     self._known.q850_cause = event.cause
                 self._end(ended(self._known, self._our_reason))
 
-    def on_played(self, playback_id: str) -> None:
-        """A prompt has been played to its end, or stopped."""
-        self._on_played(playback_id)
+    def on_played(self, playback_id: str) -> bool:
+        """A prompt has been played to its end, or was stopped; true when the call was waiting for it."""
+        if self._over or playback_id != self._playing:
+            return False
+        self._playing = None
+        self._tell(PromptFinished())
+        return True
 
     def on_side_channel(self, kind: str, event: AriEvent) -> None:
         """Take an event of a side channel: it is there, or the machine detection has a verdict."""
@@ -207,7 +211,7 @@ class AsteriskLeg:
         if channel.state == "Up":
             self._on_entered([])
         if self._playing is not None and not await self._asterisk.has_playback(self._playing):
-            self._on_played(self._playing)
+            self.on_played(self._playing)
 
     def lost(self, reason: str) -> None:
         """What became of the call cannot be known any more."""
@@ -260,11 +264,6 @@ class AsteriskLeg:
         if accepted:
             self._our_reason = "transferred"
             self._asterisk.spawn(self.hang_up())
-
-    def _on_played(self, playback_id: str) -> None:
-        if playback_id == self._playing:
-            self._playing = None
-            self._tell(PromptFinished())
 
     def _end(self, end: Ended) -> None:
         if self._known.up and Answered not in self._told:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: An Asterisk that accepts a call and has not begun to dial it by then does not work.
 PLACED_SECONDS: Final = 3.0
+#: A prompt that ends because of a hang-up is told at most this long before it.
+HANG_UP_FOLLOWS_SECONDS: Final = 0.5
 
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
@@ -228,8 +230,9 @@ class Node:
             leg = self.leg_of(event.playback.id.rpartition("-p")[0])
             if leg is not None:
                 if event.playback.state == "failed":
-                    _log.error("Asterisk could not play a prompt; can it read the folder?", node=self.address.name)
-                leg.on_played(event.playback.id)
+                    self.spawn(self._on_play_failed(leg, event.playback.id))
+                else:
+                    leg.on_played(event.playback.id)
             return
         channel = event.about
         if channel is None:
@@ -278,6 +281,12 @@ class Node:
         for leg in self.legs:
             leg.lost("the connection to Asterisk was closed")
         await self.client.close()
+
+    async def _on_play_failed(self, leg: AsteriskLeg, playback_id: str) -> None:
+        # A hang-up in the middle of a prompt is told in this way too, a moment before the end of the call.
+        await self._clock.sleep(HANG_UP_FOLLOWS_SECONDS)
+        if leg.on_played(playback_id):
+            _log.error("Asterisk could not play a prompt; can it read the folder?", node=self.address.name)
 
     async def _ask_for(self, leg: AsteriskLeg) -> None:
         with contextlib.suppress(AriUnreachable):  # then the next connection asks
