@@ -124,7 +124,7 @@ class Keeper:
 
     @property
     def _canary_id(self) -> str:
-        return f"{self._node.app}-canary-{os.getpid()}-{self._canaries}"
+        return f"{self._node.app}-canary-{os.getpid()}-{self._canaries:012}"
 
     async def _send_canary(self) -> None:
         self._canaries += 1

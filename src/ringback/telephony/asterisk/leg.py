@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from ringback.telephony.asterisk.events import AriEvent, Channel
     from ringback.telephony.port import Prompt
 
-#: Side channels of a call: they hear it without touching its playback. Their ids are the call's with this behind.
-LISTENS: Final = "-amd"
-RECORDS: Final = "-rec"
+#: Side channels of a call: they hear it without touching its playback. Their ids are the call's with this in front:
+#: Asterisk takes the beginning of an id for the id.
+LISTENS: Final = "amd-"
+RECORDS: Final = "rec-"
 #: First argument with which a side channel, the machine detection and a transfer enter the application.
 SIDE: Final = "side"
 DETECTED: Final = "detected"
@@ -115,8 +116,9 @@ class AsteriskLeg:
         await self.stop_playing()  # or the new one would wait for the old one's end
         self._prompts += 1
         playing = self._playing = f"{self.channel_id}-p{self._prompts}"
-        if not await self._channel("POST", f"/play/{playing}", {"media": media}):
-            self.on_played(playing)  # a conversation must not wait for a prompt that never plays
+        # A conversation must not wait for a prompt that never plays.
+        if not await self._channel("POST", f"/play/{playing}", {"media": media}) and self.on_played(playing):
+            _log.warning("a prompt was not played", call_id=self.call_id)
 
     async def stop_playing(self) -> None:
         """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
@@ -253,7 +255,7 @@ class AsteriskLeg:
 
     def _listen_in(self, kind: str, what: str) -> None:
         params = {"spy": what, "app": self._asterisk.app, "appArgs": SIDE}
-        self._spawn("POST", f"/channels/{self.channel_id}/snoop/{self.channel_id}{kind}", params)
+        self._spawn("POST", f"/channels/{self.channel_id}/snoop/{kind}{self.channel_id}", params)
 
     async def _record(self, side: str) -> None:
         params = {"name": self.channel_id, "format": "wav", "ifExists": "overwrite"}

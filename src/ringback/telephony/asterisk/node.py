@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: An Asterisk that accepts a call and has not begun to dial it by then does not work.
 PLACED_SECONDS: Final = 3.0
+#: Enough for ten thousand calls a second over thousands of years.
+ID_DIGITS: Final = 16
 #: A prompt that ends because of a hang-up is told at most this long before it.
 HANG_UP_FOLLOWS_SECONDS: Final = 0.5
 
@@ -171,8 +173,8 @@ class Node:
         try:
             await self.client.request(method, path, params=params)
         except AriRefused as error:
-            if error.status not in (_NOT_FOUND, _CONFLICT):  # it has just ended, or moves on by itself
-                _log.warning("Asterisk refused a command", node=self.address.name, method=method, error=str(error))
+            # Mostly a call that has just ended; whoever minds says so.
+            _log.debug("Asterisk refused a command", node=self.address.name, method=method, path=path, error=str(error))
             return False
         except AriUnreachable as error:
             _log.warning("Asterisk did not take a command", node=self.address.name, method=method, error=str(error))
@@ -242,7 +244,7 @@ class Node:
             leg.on_event(event)
             return
         for kind in (LISTENS, RECORDS):
-            leg = self.leg_of(channel.id.removesuffix(kind)) if channel.id.endswith(kind) else None
+            leg = self.leg_of(channel.id.removeprefix(kind)) if channel.id.startswith(kind) else None
             if leg is not None:
                 leg.on_side_channel(kind, event)
 
@@ -293,7 +295,9 @@ class Node:
             await leg.resync(await self.ask(leg.channel_id))
 
     def _channel_id(self, call_id: int) -> str:
-        return f"{self.app}-{call_id}"
+        # All of one length: Asterisk takes "ringback-1" for the beginning of "ringback-10", refuses the one while the
+        # other is up, and would hang up the wrong one.
+        return f"{self.app}-{call_id:0{ID_DIGITS}}"
 
 
 def call_of(channel_id: str, app: str) -> int | None:
