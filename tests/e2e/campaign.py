@@ -65,7 +65,7 @@ class Campaign:
 
     def progress(self, vendor: Vendor, task_id: int) -> dict[str, Any]:
         """The task as the vendor's list shows it: ``status``, ``callNum`` and more."""
-        whole = {"strTime": "2020-01-01 00:00:00", "endTime": "2099-01-01 00:00:00"}
+        whole = {"strTime": "2020-01-01 00:00:00", "endTime": "2099-01-01 00:00:00", "taskType": 3}
         page = vendor.post("/voice/group/call/query", {"current": 1, "size": 50, "params": whole})
         (record,) = [record for record in page["data"]["records"] if record["taskId"] == task_id]
         found: dict[str, Any] = record
