@@ -200,11 +200,19 @@ class FakeNative:
 class Story:
     """One call with its events."""
 
-    def __init__(self, clock, media):
+    def __init__(self, clock, media, *, most_seconds=7_200, record=None):
         self.clock = clock
         self.told = []
         self.ended = asyncio.Event()
-        self.call = OutgoingCall(7, media, self.told.append, self.ended.set, detect_machine=True)
+        self.call = OutgoingCall(
+            7,
+            media,
+            self.told.append,
+            self.ended.set,
+            detect_machine=True,
+            most_seconds=most_seconds,
+            record=record,
+        )
         self.native = FakeNative(clock)
         self.native.closed = lambda: self.on(Event.CALL_CLOSED, "Rejected by user")
 
@@ -221,9 +229,9 @@ class Story:
         return [happened.what for happened in self.told]
 
 
-def tell(what):
+def tell(what, **parts):
     """Run ``what(story)`` in virtual time."""
-    return with_loop(lambda clock, media: what(Story(clock, media)))
+    return with_loop(lambda clock, media: what(Story(clock, media, **parts)))
 
 
 def test_everything_can_overtake_the_completion_of_the_dial():
