@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_poll_seconds: float = 1.0
     #: Worker processes of the embedded SIP engine; each holds up to 100 calls.
     sip_workers: int = 2
+    #: The folder of the recordings of calls, made when first needed, readable by its owner only.
+    recordings: str = "recordings"
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -74,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"{name} must be a number, got {value}")
             if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
                 raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
+        if not self.recordings.strip() or "\0" in self.recordings:
+            raise ValueError(f"recordings must be the name of a folder, got {self.recordings!r}")
         try:
             split_address(self.listen)
         except ValueError as error:
