@@ -137,10 +137,10 @@ class OutgoingCall:
             return
         if self._transferring is not None and not self._transferring.done():
             return  # its answer is on the way
+        self._refer_final = None
         self._transferring = asyncio.get_running_loop().create_task(self._transfer(self._native, uri))
 
     async def _transfer(self, native: NativeCall, uri: str) -> None:
-        self._refer_final = None
         try:
             await native.transfer(uri, timeout=TRANSFER_SECONDS)
         except (BaresipError, ValueError) as error:
