@@ -83,6 +83,14 @@ def test_what_is_flushed_was_never_played() -> None:
     assert [at(audio, seconds) for seconds in (0.03, 0.05, 0.09, 0.11, 0.19, 0.21)] == [1, 0, 0, 2, 2, 0]
 
 
+def test_audio_behind_a_queue_that_has_stood_still_is_played_after_it() -> None:
+    mixer = Mixer(0.0)
+    mixer.played(0.0, level(1, 0.2), 0)
+    mixer.played(0.2, level(2, 0.1), round(0.1 * BYTES_PER_SECOND))  # half of the first is still to be sent
+    audio = mixer.rest(0.5)
+    assert [at(audio, seconds) for seconds in (0.19, 0.21, 0.29, 0.31, 0.39, 0.41)] == [1, 0, 0, 2, 2, 0]
+
+
 def test_what_was_not_played_before_the_end_is_not_in_it() -> None:
     mixer = Mixer(0.0)
     mixer.played(0.0, level(1, 0.2), 0)

@@ -379,7 +379,7 @@ def test_a_transfer_without_a_report_goes_by_the_response(response):
     tell(what)
 
 
-def test_the_longest_duration_counts_from_the_invite_and_ends_with_the_call():
+def test_the_longest_duration_counts_from_the_invite_and_ends_with_the_call(capsys):
     async def what(story):
         story.call.placed(story.native)
         await story.clock.sleep(40)
@@ -396,7 +396,9 @@ def test_the_longest_duration_counts_from_the_invite_and_ends_with_the_call():
         await story.clock.sleep(100)
         assert story.native.hung_up_at is None
 
+    capsys.readouterr()
     tell(short, most_seconds=60)
+    assert "outlived" not in capsys.readouterr().out
 
 
 def test_keys_that_are_none_are_dropped():

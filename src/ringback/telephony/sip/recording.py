@@ -88,8 +88,8 @@ class Recording:
         if not self._failure:
             try:
                 work()
-            except OSError as error:
-                self._give_up(error.strerror or str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call does not depend on it
+                self._give_up(str(error))
             else:
                 return True
         self._file.discard()
