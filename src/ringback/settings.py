@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     asterisk_sounds: str = "sounds"
     #: Listen to the start of every answered call at Asterisk for an answering machine.
     asterisk_detect_machines: bool = True
+    #: The folder of the recordings of calls, made when first needed, readable by its owner only.
+    recordings: str = "recordings"
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -83,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"{name} must be a number, got {value}")
             if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
                 raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
+        if not self.recordings.strip() or "\0" in self.recordings:
+            raise ValueError(f"recordings must be the name of a folder, got {self.recordings!r}")
         try:
             split_address(self.listen)
         except ValueError as error:

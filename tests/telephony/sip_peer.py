@@ -35,9 +35,11 @@ PHRASES = {
     180: "Ringing",
     183: "Session Progress",
     200: "OK",
+    202: "Accepted",
     302: "Moved Temporarily",
     401: "Unauthorized",
     404: "Not Found",
+    405: "Method Not Allowed",
     480: "Temporarily Unavailable",
     481: "Call Does Not Exist",
     486: "Busy Here",
@@ -69,6 +71,9 @@ class Script:
     presses: str = ""  # RFC 4733 digits, sent from the ACK on (after ``says``)
     with_body: bool = True  # session description in 183 and 200
     codec: int = PCMU  # payload type in it
+    refer: int | None = 202  # response to a REFER; None: never
+    reports: tuple[str, ...] = ("100 Trying", "200 OK")  # what the NOTIFYs after a 202 say; the last one ends it
+    bye_after_refer: bool = False  # BYE after the reports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +164,23 @@ class PeerCall:
                     self._reply(self.invite, 487)
             case "BYE":
                 self._reply(message, 200)
+            case "REFER" if self.script.refer is not None:
+                self._reply(message, self.script.refer)
+                if self.script.refer < 300:
+                    self._report()
+
+    def _report(self) -> None:
+        *_, last = (None, *self.script.reports)
+        for report in self.script.reports:
+            state = "terminated;reason=noresource" if report is last else "active;expires=60"
+            self.request(
+                "NOTIFY",
+                f"Event: refer\r\nSubscription-State: {state}\r\n",
+                body=f"SIP/2.0 {report}\r\n",
+                kind="message/sipfrag;version=2.0",
+            )
+        if self.script.bye_after_refer:
+            self.hang_up()
 
     async def _act(self) -> None:
         script = self.script
@@ -245,7 +267,9 @@ class PeerCall:
         """Send BYE, with a Reason header if given."""
         self.request("BYE", f"Reason: {reason}\r\n" if reason else "")
 
-    def request(self, method: str, extra: str = "", *, call_id: str = "", body: str = "") -> None:
+    def request(
+        self, method: str, extra: str = "", *, call_id: str = "", body: str = "", kind: str = "application/sdp"
+    ) -> None:
         """Send a request of our own to the caller; with a ``call_id`` of its own it is outside this dialog."""
         headers = self.invite.headers
         target = re.search(r"<(sip:[^>]+)>", headers["contact"])
@@ -259,7 +283,7 @@ class PeerCall:
             f"Max-Forwards: 70\r\nFrom: {headers['to']};tag={self._tag}\r\nTo: {to}\r\n"
             f"Call-ID: {call_id or headers['call-id']}\r\nCSeq: {number} {method}\r\n"
             f"Contact: <sip:{self.callee}@{self.peer.host}:{self.peer.port}>\r\n{extra}"
-            f"{'Content-Type: application/sdp' + chr(13) + chr(10) if body else ''}"
+            f"{f'Content-Type: {kind}' + chr(13) + chr(10) if body else ''}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
 
@@ -425,7 +449,7 @@ def mu_law(samples: list[int]) -> bytes:
 
 
 def order_to(peer: SipPeer, callee: str, call_id: int, **parts) -> DialOrder:
-    """An order to call ``callee`` at the peer. ``parts``: caller_id, user, password, host, port."""
+    """An order to call ``callee`` at the peer. ``parts`` are its other fields, those of the destination included."""
     destination = Destination(
         host=parts.pop("host", peer.host),
         port=parts.pop("port", peer.port),
@@ -433,8 +457,7 @@ def order_to(peer: SipPeer, callee: str, call_id: int, **parts) -> DialOrder:
         password=parts.pop("password", ""),
     )
     caller_id = parts.pop("caller_id", "4930123456")
-    assert not parts, parts
-    return DialOrder(call_id=call_id, task_id=77, callee=callee, caller_id=caller_id, destination=destination)
+    return DialOrder(call_id=call_id, task_id=77, callee=callee, caller_id=caller_id, destination=destination, **parts)
 
 
 async def next_event(leg: Leg, *, within: float = LONGEST_WAIT) -> CallEvent:

@@ -142,6 +142,7 @@ class Server:
                 no_reply_seconds=in_force.no_reply_seconds,
                 idle_poll_seconds=in_force.idle_poll_seconds,
                 drain_seconds=in_force.drain_seconds,
+                recordings=in_force.recordings,
             ),
         )
 

@@ -18,6 +18,7 @@ from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
 from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
+from ringback.roles.recordings import recording_path
 from ringback.roles.recovery import settle_the_dead
 from ringback.roles.results import ResultBuffer
 from ringback.store import leases
@@ -39,6 +40,8 @@ HORIZON_US = 100_000
 GRACE_US = 250_000
 #: Slots begin when the lease is expected to be committed, but never later than this from now, microseconds.
 LONGEST_LEASE_DELAY_US = 2_000_000
+#: How much longer than its limits the engine lets a call live when nobody hangs it up, seconds.
+OUTLIVES_SECONDS = 60.0
 #: The shortest wait between two lease transactions, seconds.
 SHORTEST_TICK_SECONDS = 0.005
 #: After a refused lease: the first wait and the longest, seconds.
@@ -49,13 +52,14 @@ LONGEST_RETRY_SECONDS = 5.0
 class DiallerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``no_reply_seconds``: a trunk silent for so long is given up. ``idle_poll_seconds``: how often to look for work
     that another process made. ``drain_seconds``: how long calls in the air may go on after a stop was asked for.
-    ``minute_seconds``: the length of a recall minute.
+    ``minute_seconds``: the length of a recall minute. ``recordings``: the folder of recordings.
     """
 
     minute_seconds: float = 60.0
     no_reply_seconds: float = 10.0
     idle_poll_seconds: float = 1.0
     drain_seconds: float = 30.0
+    recordings: str = "recordings"
 
 
 class Dialler:
@@ -186,6 +190,8 @@ class Dialler:
             caller_id=lease.caller_id,
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
             leave_by=placement.leave_by_us / MICROSECONDS,
+            record_to=recording_path(self._settings.recordings, lease),
+            most_seconds=lease.limits.ring_seconds + lease.limits.call_seconds + OUTLIVES_SECONDS,
         )
         try:
             ready = await self._library.get(lease.template_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ringback.model.outcome import Evidence, Outcome, Progress, classify
+from ringback.roles.recordings import recording_name
 from ringback.store.calls import CallResult
 from ringback.telephony.port import Answered, CallEvent, EarlyMedia, Ended, HungUpBy, Leg, Ringing, Trying
 from ringback.voice.talk import TalkResult, talk
@@ -73,7 +74,7 @@ async def run_call(
                 max_seconds=lease.limits.call_seconds,
                 clock=clock,
             )
-    return _sum_up(lease.call_id, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
+    return _sum_up(lease, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
 
 
 async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock) -> _Unanswered:
@@ -107,7 +108,7 @@ async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: floa
     return known
 
 
-def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now_ms: int, now: float) -> CallResult:
+def _sum_up(lease: Lease, before: _Unanswered, talked: TalkResult | None, *, now_ms: int, now: float) -> CallResult:
     ended = talked.ended if talked is not None else before.ended
     assert ended is not None
     answered = before.answered_at is not None
@@ -126,7 +127,7 @@ def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now
     rung_until = now if before.answered is None else before.answered
     by = ended.hung_up_by or (HungUpBy.RINGBACK if answered else None)
     return CallResult(
-        call_id=call_id,
+        call_id=lease.call_id,
         outcome=outcome,
         ended_at=now_ms,
         answered_at=before.answered_at,
@@ -138,6 +139,7 @@ def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now
         keys="" if talked is None else talked.keys[:64],
         intent=None if talked is None else talked.intent,
         reason=_reason(before, talked, ended),
+        recording=recording_name(lease) if ended.recorded else None,
     )
 
 

@@ -24,7 +24,10 @@ _IDS_A_STATEMENT = 10_000
 
 
 class CallResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a call. Times are epoch ms; ``ring_ms`` and ``talk_ms`` are durations."""
+    """What came of a call. Times are epoch ms; ``ring_ms`` and ``talk_ms`` are durations.
+
+    ``recording`` is the path of its file inside the folder of recordings.
+    """
 
     call_id: int
     outcome: Outcome
@@ -38,6 +41,7 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     keys: str = ""
     intent: str | None = None
     reason: str = ""
+    recording: str | None = None
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -98,6 +102,7 @@ async def ended(
             keys=bindparam("keys"),
             intent=bindparam("intent"),
             reason=bindparam("reason"),
+            recording=bindparam("recording"),
         ),
         [_values(by_id[row.id]) for row in held],
     )

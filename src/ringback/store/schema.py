@@ -225,6 +225,8 @@ call = Table(
     Column("keys", String(64)),
     Column("intent", String(32)),
     Column("reason", Text),
+    # Path of the recording inside the folder of recordings.
+    Column("recording", String(64)),
     UniqueConstraint("task_id", "callee"),
     CheckConstraint(_one_of("state", type(CALL.initial)), name="state"),
     CheckConstraint("outcome IS NULL OR " + _one_of("outcome", Outcome), name="outcome"),

@@ -1,18 +1,27 @@
 """The sandbox engine: calls that happen in memory, by the last two digits of the callee.
 
 It obeys whatever clock it is given, so a campaign of ten days runs in seconds under the virtual one. The behaviours are
-those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed.
+those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed. A recording is
+silence, as long as the talk; every transfer is accepted. No call can outlive the process
+that placed it, so ``most_seconds`` has no meaning here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
 
 from ringback.model import sandbox_numbers as numbers
 from ringback.model.sandbox_numbers import Behaviour, Kind
 from ringback.telephony.port import (
+    BYTES_PER_SECOND,
+    SAMPLE_RATE,
     Answered,
     CallEvent,
     DialOrder,
@@ -25,7 +34,9 @@ from ringback.telephony.port import (
     Prompt,
     PromptFinished,
     Ringing,
+    Transferred,
 )
+from ringback.telephony.wav_file import WavFile
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -35,6 +46,10 @@ MACHINE_DETECTED_AFTER_SECONDS = 2.5
 #: How long after a prompt the callee presses a key.
 PRESSES_AFTER_SECONDS = 0.3
 DEFAULT_LINES = 100_000
+
+_TARGET = re.compile(r"\+?[0-9]{1,32}")
+
+_log = structlog.get_logger(__name__)
 
 
 class SandboxEngine:
@@ -72,7 +87,7 @@ class SandboxEngine:
             raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
-        leg = SandboxLeg(self, order.call_id, numbers.behaviour(order.callee, earlier), self._clock)
+        leg = SandboxLeg(self, order, numbers.behaviour(order.callee, earlier), self._clock)
         self._legs[order.call_id] = leg
         return leg
 
@@ -89,13 +104,14 @@ class SandboxEngine:
 class SandboxLeg:
     """One call in memory: the callee is a coroutine that reacts to what the caller does."""
 
-    def __init__(self, engine: SandboxEngine, call_id: int, behaviour: Behaviour, clock: Clock) -> None:
+    def __init__(self, engine: SandboxEngine, order: DialOrder, behaviour: Behaviour, clock: Clock) -> None:
         self._engine = engine
-        self._call_id = call_id
+        self._order = order
         self._clock = clock
         self._events: asyncio.Queue[CallEvent] = asyncio.Queue()
         self._behaviour = behaviour
         self._up = False
+        self._up_since = 0.0
         self._over = False
         self._player: asyncio.Task[None] | None = None
         self._first_prompt_heard = asyncio.Event()
@@ -116,6 +132,15 @@ class SandboxLeg:
         if self._player is not None:
             self._player.cancel()
             self._player = None
+
+    async def transfer(self, target: str) -> None:
+        """Accepted. Raises ValueError when ``target`` is not 1 to 32 digits."""
+        if not _TARGET.fullmatch(target):
+            raise ValueError("transfer target must be 1 to 32 digits, with or without a leading +")
+        if self._up:
+            self._callee.cancel()
+            self._say(Transferred(accepted=True, sip_code=200))
+            self._end(Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred"))
 
     async def hang_up(self) -> None:
         """End the call from our side."""
@@ -148,6 +173,7 @@ class SandboxLeg:
         self._say(Ringing())
         await self._clock.sleep(numbers.RING_SECONDS)
         self._up = True
+        self._up_since = self._clock.monotonic()
         self._say(Answered())
         listens = numbers.LONGEST_LISTEN_SECONDS
         match self._behaviour.kind:
@@ -169,10 +195,26 @@ class SandboxLeg:
             self._events.put_nowait(event)
 
     def _end(self, ended: Ended) -> None:
+        if self._up and self._order.record_to:
+            ended = msgspec.structs.replace(ended, recorded=self._record())
         self._say(ended)
         self._over = True
         self._up = False
         if self._player is not None:
             self._player.cancel()
             self._player = None
-        self._engine.forget(self._call_id)
+        self._engine.forget(self._order.call_id)
+
+    def _record(self) -> bool:
+        """Write silence as long as the talk."""
+        file = WavFile(Path(self._order.record_to))
+        samples = round((self._clock.monotonic() - self._up_since) * SAMPLE_RATE)
+        try:
+            file.open()
+            file.write(bytes(samples * BYTES_PER_SECOND // SAMPLE_RATE))
+            file.complete()
+        except OSError as error:
+            file.discard()
+            _log.warning("a call is not recorded", file=str(file.target), reason=str(error))
+            return False
+        return True

@@ -99,6 +99,17 @@ def check_callee(text: str) -> None:
         raise ValueError("callee must be 1 to 32 digits, with or without a leading +")
 
 
+def transfer_uri(address: CallAddress, target: str) -> str:
+    """Where a call at ``address`` is transferred to: ``target`` as its trunk would be asked for it.
+
+    Raises:
+        ValueError: ``target`` cannot stand in a SIP request.
+    """
+    if not _CALLEE.fullmatch(target):
+        raise ValueError("transfer target must be 1 to 32 digits, with or without a leading +")
+    return f"sip:{target}@{address.request_uri.partition('@')[2]}"
+
+
 def _check_credentials(user: str, password: str) -> None:
     if user and (not _AUTH_USER.fullmatch(user) or _AUTH_USER_DENIED.intersection(user)):
         raise ValueError('trunk user must be printable ASCII without spaces and ; < > " \\')
