@@ -35,6 +35,7 @@ PHRASES = {
     180: "Ringing",
     183: "Session Progress",
     200: "OK",
+    202: "Accepted",
     302: "Moved Temporarily",
     401: "Unauthorized",
     404: "Not Found",
@@ -245,7 +246,9 @@ class PeerCall:
         """Send BYE, with a Reason header if given."""
         self.request("BYE", f"Reason: {reason}\r\n" if reason else "")
 
-    def request(self, method: str, extra: str = "", *, call_id: str = "", body: str = "") -> None:
+    def request(
+        self, method: str, extra: str = "", *, call_id: str = "", body: str = "", kind: str = "application/sdp"
+    ) -> None:
         """Send a request of our own to the caller; with a ``call_id`` of its own it is outside this dialog."""
         headers = self.invite.headers
         target = re.search(r"<(sip:[^>]+)>", headers["contact"])
@@ -259,7 +262,7 @@ class PeerCall:
             f"Max-Forwards: 70\r\nFrom: {headers['to']};tag={self._tag}\r\nTo: {to}\r\n"
             f"Call-ID: {call_id or headers['call-id']}\r\nCSeq: {number} {method}\r\n"
             f"Contact: <sip:{self.callee}@{self.peer.host}:{self.peer.port}>\r\n{extra}"
-            f"{'Content-Type: application/sdp' + chr(13) + chr(10) if body else ''}"
+            f"{f'Content-Type: {kind}' + chr(13) + chr(10) if body else ''}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
 
@@ -313,9 +316,11 @@ class SipPeer:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[SipPeer]:
-        """Run inside this block."""
+        """Run inside this block. Entered again, it listens on the same port again."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Signalling(self), local_addr=(self.host, 0))
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Signalling(self), local_addr=(self.host, self.port)
+        )
         self.port = self._transport.get_extra_info("sockname")[1]
         try:
             yield self
