@@ -28,7 +28,7 @@ FIRST_NUMBER = 100
 _PREFIX = "4930"
 #: How long SIPp waits for a message before the call has failed.
 _PATIENCE_MS = 15_000
-_SILENCE_MS = 4_000
+_SILENCE_MS = 2_500
 _START_SECONDS = 5.0
 _STOP_SECONDS = 5.0
 _STOPS_BY_ITSELF = 0.05
@@ -81,8 +81,9 @@ def answer() -> str:
 
 def silence() -> str:
     """Take the INVITE, however often it comes, and answer nothing."""
-    again = '<recv request="INVITE" optional="true"/>' * 6  # at 0.5, 1.5, 3.5 … seconds
-    return f'{again}<recv request="CANCEL" timeout="{_SILENCE_MS}" ontimeout="end"/>'
+    patience = f'timeout="{_SILENCE_MS}" ontimeout="end"'
+    again = f'<recv request="INVITE" optional="true" {patience}/>' * 6  # after 0.5, 1.5, 3.5 … seconds
+    return f'{again}<recv request="CANCEL" {patience}/>'
 
 
 def caller_hangs_up() -> str:
@@ -112,7 +113,10 @@ def answer_crosses_cancel() -> str:
 
 
 def authenticated(*then: str) -> str:
-    """Challenge with 401 (SIPp reads no answer to 407); refuse a wrong answer with 403, else go on with ``then``."""
+    """Challenge with 401; refuse a wrong answer with 403, else go on with ``then``.
+
+    SIPp cannot read the answer to a 407.
+    """
     number = next(_labels)
     challenge = 'WWW-Authenticate: Digest realm="carrier", nonce="n[call_number]x[clock_tick]", algorithm=MD5\n'
     return (
