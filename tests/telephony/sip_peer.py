@@ -72,6 +72,9 @@ class Script:
     presses: str = ""  # RFC 4733 digits, sent from the ACK on (after ``says``)
     with_body: bool = True  # session description in 183 and 200
     codec: int = PCMU  # payload type in it
+    refer: int | None = 202  # response to a REFER; None: never
+    reports: tuple[str, ...] = ("100 Trying", "200 OK")  # what the NOTIFYs after a 202 say; the last one ends it
+    bye_after_refer: bool = False  # BYE after the reports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +165,23 @@ class PeerCall:
                     self._reply(self.invite, 487)
             case "BYE":
                 self._reply(message, 200)
+            case "REFER" if self.script.refer is not None:
+                self._reply(message, self.script.refer)
+                if self.script.refer < 300:
+                    self._report()
+
+    def _report(self) -> None:
+        *_, last = (None, *self.script.reports)
+        for report in self.script.reports:
+            state = "terminated;reason=noresource" if report is last else "active;expires=60"
+            self.request(
+                "NOTIFY",
+                f"Event: refer\r\nSubscription-State: {state}\r\n",
+                body=f"SIP/2.0 {report}\r\n",
+                kind="message/sipfrag;version=2.0",
+            )
+        if self.script.bye_after_refer:
+            self.hang_up()
 
     async def _act(self) -> None:
         script = self.script
@@ -435,7 +455,7 @@ def mu_law(samples: list[int]) -> bytes:
 
 
 def order_to(peer: SipPeer, callee: str, call_id: int, **parts) -> DialOrder:
-    """An order to call ``callee`` at the peer. ``parts``: caller_id, user, password, host, port."""
+    """An order to call ``callee`` at the peer. ``parts`` are its other fields, those of the destination included."""
     destination = Destination(
         host=parts.pop("host", peer.host),
         port=parts.pop("port", peer.port),
@@ -443,8 +463,7 @@ def order_to(peer: SipPeer, callee: str, call_id: int, **parts) -> DialOrder:
         password=parts.pop("password", ""),
     )
     caller_id = parts.pop("caller_id", "4930123456")
-    assert not parts, parts
-    return DialOrder(call_id=call_id, task_id=77, callee=callee, caller_id=caller_id, destination=destination)
+    return DialOrder(call_id=call_id, task_id=77, callee=callee, caller_id=caller_id, destination=destination, **parts)
 
 
 async def next_event(leg: Leg, *, within: float = LONGEST_WAIT) -> CallEvent:

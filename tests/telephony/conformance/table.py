@@ -10,7 +10,7 @@ from typing import Final
 from ringback.model.outcome import Outcome
 from ringback.telephony.port import HungUpBy
 from tests.telephony.conformance import sipp_carrier as sipp
-from tests.telephony.conformance.acts import accept_transfer, refuse_transfer, repeat_answer, repeat_refusal
+from tests.telephony.conformance.acts import repeat_answer, repeat_refusal
 from tests.telephony.conformance.case import (
     ANY,
     NO_WIRE,
@@ -508,7 +508,7 @@ PRECISE: Final = (
     Case(
         name="transfer",
         carrier_does="takes our REFER and connects the callee elsewhere",
-        carrier=Peer(Script(), accept_transfer),
+        carrier=Peer(Script()),
         expected=_answered(hung_up_by=ANY, why=ANY),
         needs=Feature.TRANSFER,
         transfers_to="4930999",
@@ -516,7 +516,7 @@ PRECISE: Final = (
     Case(
         name="transfer_refused",
         carrier_does="refuses our REFER with 603; the call goes on and we hang up",
-        carrier=Peer(Script(), refuse_transfer),
+        carrier=Peer(Script(refer=603)),
         expected=_answered(why=ANY),
         sends=("INVITE", "ACK", "REFER", "BYE"),
         needs=Feature.TRANSFER,
