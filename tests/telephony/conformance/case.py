@@ -105,7 +105,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One call. ``carrier_does`` says it for people.
 
     ``sends``: the requests that the carrier gets, in order, repetitions left out; empty: not looked at.
-    ``acks``: how many ACKs it gets, when that matters; ``repeats_no_ack``: engines that send one, and why.
+    ``acks``: how many ACKs it gets, and ``most_invites``: how many INVITEs at most, where that matters.
+    ``lapses``: engines that are known to break the rules on the wire in this case, and how; what is stored is right all
+    the same.
     ``transfers_to``: the call is transferred once it is up, instead of being talked on.
     """
 
@@ -120,7 +122,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     sends: tuple[str, ...] = ()
     acks: int | None = None
-    repeats_no_ack: Mapping[str, str] = {}
+    most_invites: int | None = None
+    lapses: Mapping[str, str] = {}
     needs: Feature | None = None
     records: bool = False
     transfers_to: str = ""

@@ -49,7 +49,7 @@ def other_endings() -> str:
 
 def differences() -> str:
     """Where an engine differs from the rest, and why."""
-    return _table(("engine", "the carrier", "stored instead", "because"), sorted(_differences()))
+    return _table(("engine", "the carrier", "what is stored", "because"), sorted(_differences()))
 
 
 def _is_run(case: Case) -> bool:
@@ -62,9 +62,9 @@ def _differences() -> Iterable[tuple[str, str, str, str]]:
         for engine, differs in case.differs.items():
             if engine in ENGINES and differs.because != NO_WIRE:
                 yield engine, case.carrier_does, _values(case, differs.values), differs.because
-        for engine, reason in case.repeats_no_ack.items():
+        for engine, lapse in case.lapses.items():
             if engine in ENGINES:
-                yield engine, case.carrier_does, "nothing else; no second ACK is sent", reason
+                yield engine, case.carrier_does, "the same", lapse
 
 
 def _values(case: Case, values: Mapping[str, object]) -> str:

@@ -36,6 +36,7 @@ _STOP_SECONDS = 5.0
 _STOPS_BY_ITSELF = 0.05
 
 _PHRASES = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 302: "Moved Temporarily"}
+_OURSELVES = "<sip:[local_ip]:[local_port]>"
 _SESSION = (
     "v=0\no=carrier 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio [media_port] RTP/AVP 0 101\n"
     "a=rtpmap:0 PCMU/8000\na=rtpmap:101 telephone-event/8000\na=sendrecv\n"
@@ -46,7 +47,9 @@ _labels = itertools.count(1)
 # --- steps ---
 
 
-def respond(code: int, *, headers: str = "", session: bool = False, method: str = "INVITE") -> str:
+def respond(
+    code: int, *, headers: str = "", contact: str = _OURSELVES, session: bool = False, method: str = "INVITE"
+) -> str:
     """A response. ``method`` INVITE: to the INVITE, whatever came since; else to the last request."""
     sequence = "CSeq: [last_cseq_number] INVITE" if method == "INVITE" else "[last_CSeq:]"
     # Only a request within the dialog brings our tag along.
@@ -55,7 +58,7 @@ def respond(code: int, *, headers: str = "", session: bool = False, method: str 
     return (
         f"<send><![CDATA[\n\nSIP/2.0 {code} {_PHRASES.get(code, 'Refused')}\n"
         f"[last_Via:]\n[last_From:]\n[last_To:]{tag}\n[last_Call-ID:]\n{sequence}\n"
-        f"Contact: <sip:[local_ip]:[local_port]>\n{headers}{body}]]></send>"
+        f"Contact: {contact}\n{headers}{body}]]></send>"
     )
 
 
@@ -69,11 +72,11 @@ def pause(seconds: float) -> str:
     return f'<pause milliseconds="{round(seconds * 1000)}"/>'
 
 
-def refuse(code: int, *, reason: str = "", headers: str = "") -> str:
+def refuse(code: int, *, reason: str = "", headers: str = "", contact: str = _OURSELVES) -> str:
     """A final refusal and its ACK. ``reason``: Reason header."""
     if reason:
         headers += f"Reason: {reason}\n"
-    return respond(code, headers=headers) + expect("ACK")
+    return respond(code, headers=headers, contact=contact) + expect("ACK")
 
 
 def answer() -> str:
