@@ -16,7 +16,8 @@ SOUNDS: Final = {f"{seconds}.wav": pcm(tone(seconds, hertz=HEARD_HERTZ)) for sec
 
 
 def _template(name: Talk, *steps: object, on_voicemail: OnVoicemail = OnVoicemail.HANG_UP, **tags: str) -> Template:
-    nodes = {"start": list(steps), **{node: [Tag(intent)] for node, intent in tags.items()}}
+    """A node of these steps; a case leads to a node that tags and stays on the line, silent, for a second."""
+    nodes = {"start": list(steps), **{node: [Tag(intent), Gather(timeout=1.0)] for node, intent in tags.items()}}
     return Template(name=name, initial_node="start", nodes=nodes, on_voicemail=on_voicemail)  # type: ignore[arg-type]  # steps of any kind
 
 
