@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types floors lock bench-intake clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,10 +20,13 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(READY)
 
+parts: ## Fetch Asterisk and SIPp for the telephony tests into .cache (no root, nothing installed)
+	@bash tests/parts/fetch_telephony.sh
+
 demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo
 
-test: install lint types floors ## Everything: lint, types, floors, then all tests
+test: install parts lint types floors ## Everything: lint, types, floors, then all tests
 	$(BIN)/pytest
 
 lint: install ## Check style
@@ -48,4 +51,4 @@ bench-intake: install ## Time and memory of taking 200,000 numbers, beside the b
 	$(BIN)/python -m bench.intake
 
 clean: ## Remove what was made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results

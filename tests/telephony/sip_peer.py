@@ -40,6 +40,7 @@ PHRASES = {
     401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
     480: "Temporarily Unavailable",
     481: "Call Does Not Exist",
     486: "Busy Here",
@@ -63,7 +64,8 @@ class Script:
     final_after: float = 0.0  # seconds
     reason: str = ""  # Reason header of the final response
     contact: str | None = ""  # Contact of every response; empty: this peer; None: left out
-    digest: tuple[str, str] | None = None  # user and password to ask for with 401
+    digest: tuple[str, str] | None = None  # user and password to ask for
+    challenge: int = 401  # with which response to ask: 401 or 407
     answers_cancel: bool = False  # 200 to the INVITE when the CANCEL comes, as if they had crossed
     hangs_up_after: float | None = None  # seconds after the ACK
     bye_reason: str = ""  # Reason header of that BYE
@@ -187,7 +189,9 @@ class PeerCall:
         if script.silent:
             return
         if script.digest and not self._authorized(*script.digest):
-            self._reply(self.invite, 401, f'WWW-Authenticate: Digest realm="peer", nonce="{self._tag}", qop="auth"\r\n')
+            header = "Proxy-Authenticate" if script.challenge == 407 else "WWW-Authenticate"
+            question = f'{header}: Digest realm="peer", nonce="{self._tag}", qop="auth"\r\n'
+            self._reply(self.invite, script.challenge, question)
             return
         await self._open_rtp()
         await self.peer.clock.sleep(script.provisional_after)
@@ -207,7 +211,8 @@ class PeerCall:
         self._reply(self.invite, 200, with_body=self.script.with_body)
 
     def _authorized(self, user: str, password: str) -> bool:
-        given = dict(re.findall(r'(\w+)="?([^",]+)"?', self.invite.headers.get("authorization", "")))
+        header = "proxy-authorization" if self.script.challenge == 407 else "authorization"
+        given = dict(re.findall(r'(\w+)="?([^",]+)"?', self.invite.headers.get(header, "")))
         if given.get("username") != user:
             return False
         ha1 = md5(f"{user}:{given['realm']}:{password}")
@@ -337,9 +342,11 @@ class SipPeer:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[SipPeer]:
-        """Run inside this block."""
+        """Run inside this block. Entered again, it listens on the same port again."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Signalling(self), local_addr=(self.host, 0))
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Signalling(self), local_addr=(self.host, self.port)
+        )
         self.port = self._transport.get_extra_info("sockname")[1]
         try:
             yield self
