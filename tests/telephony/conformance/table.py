@@ -450,7 +450,7 @@ PRECISE: Final = (
     Case(
         name="keys_during_a_prompt",
         carrier_does="presses 1 2 # while a prompt plays that keys do not stop",
-        carrier=Peer(Script(says=mu_law(silence(0.2)), presses="12#")),
+        carrier=Peer(Script(says=mu_law(tone(0.4)), presses="12#")),
         talk=Talk.TYPE_AHEAD,
         expected=_answered(keys="12#", intent="112"),
         sends=_CALLER_HANGS_UP,
@@ -469,6 +469,14 @@ PRECISE: Final = (
         carrier=Peer(Script(says=mu_law(silence(1.8)), presses="1", hangs_up_after=0.2, bye_reason="Q.850;cause=16")),
         talk=Talk.TYPE_AHEAD,
         expected=_answered(Why.CALLEE, keys="1", q850_cause=16),
+        sends=("INVITE", "ACK"),
+    ),
+    Case(
+        name="says_nothing",
+        carrier_does="answers and says nothing for four seconds, as people do who listen; BYE",
+        carrier=Peer(Script(says=mu_law(silence(4.0)), hangs_up_after=0.0)),
+        talk=Talk.LONG,
+        expected=_answered(Why.CALLEE),
         sends=("INVITE", "ACK"),
     ),
     Case(
