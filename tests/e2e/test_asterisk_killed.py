@@ -9,7 +9,7 @@ import pytest
 from e2e.campaign import Campaign, dialled_twice, invites
 from e2e.processes import far_end, serving
 from e2e.waiting import until
-from parts.asterisk_process import asterisk
+from tests.parts.asterisk_process import asterisk
 
 #: Persons, busy ones, refusals, and some that ring unanswered.
 ENDINGS = ("00", "10", "40", "55", "60", "80", "85", "90", "94", "70")

@@ -10,7 +10,7 @@ from e2e.campaign import Campaign, dialled_twice, invites
 from e2e.processes import far_end, serving
 from e2e.vendor import Vendor
 from e2e.waiting import until
-from parts.asterisk_process import asterisk
+from tests.parts.asterisk_process import asterisk
 
 #: Persons, keys, busy ones that answer later, and refusals.
 ENDINGS = ("00", "01", "02", "03", "40", "45", "55", "60", "61", "62", "63", "80", "85", "90", "94", "96")

@@ -15,8 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
-from parts.parts import ASTERISK, asterisk_command, folder, libraries, require
 from ringback.telephony.asterisk.configuration import AsteriskOptions, asterisk_files
+from tests.parts.parts import ASTERISK, asterisk_command, folder, libraries, require
 
 BOOT_SECONDS = 60
 STOP_SECONDS = 20

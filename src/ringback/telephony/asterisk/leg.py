@@ -52,6 +52,9 @@ class Commands(Protocol):
     async def has_playback(self, playback_id: str) -> bool:
         """Whether the prompt still plays."""
 
+    def not_played(self, leg: AsteriskLeg, playback_id: str) -> None:
+        """A prompt does not play, or has broken off."""
+
     async def sound(self, prompt: Prompt) -> str:
         """The prompt as a media address of that Asterisk."""
 
@@ -116,9 +119,8 @@ class AsteriskLeg:
         await self.stop_playing()  # or the new one would wait for the old one's end
         self._prompts += 1
         playing = self._playing = f"{self.channel_id}-p{self._prompts}"
-        # A conversation must not wait for a prompt that never plays.
-        if not await self._channel("POST", f"/play/{playing}", {"media": media}) and self.on_played(playing):
-            _log.warning("a prompt was not played", call_id=self.call_id)
+        if not await self._channel("POST", f"/play/{playing}", {"media": media}):
+            self._asterisk.not_played(self, playing)
 
     async def stop_playing(self) -> None:
         """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
@@ -189,7 +191,8 @@ class AsteriskLeg:
                 self._asterisk.spawn(self._record(side))
             case ["detected", verdict, *cause]:
                 _log.debug("greeting heard", call_id=self.call_id, verdict=verdict, cause=cause)
-                if verdict == "MACHINE":
+                # A callee who says nothing is not a machine; Asterisk takes one for it.
+                if verdict == "MACHINE" and not any(why.startswith("INITIALSILENCE") for why in cause):
                     self._tell_once(MachineDetected())
                 self._spawn("DELETE", side)
 

@@ -189,6 +189,17 @@ class Node:
             return False
         return True
 
+    def not_played(self, leg: AsteriskLeg, playback_id: str) -> None:
+        """A prompt does not play, or has broken off: a conversation must not wait for its end."""
+
+        async def say_so() -> None:
+            # A hang-up in the middle of a prompt is told in this way too, a moment before the end of the call.
+            await self._clock.sleep(HANG_UP_FOLLOWS_SECONDS)
+            if leg.on_played(playback_id):
+                _log.error("Asterisk could not play a prompt; can it read the folder?", node=self.address.name)
+
+        self.spawn(say_so())
+
     async def sound(self, prompt: Prompt) -> str:
         """The prompt as a media address of this Asterisk."""
         return await self._sounds.media(prompt)
@@ -232,7 +243,7 @@ class Node:
             leg = self.leg_of(event.playback.id.rpartition("-p")[0])
             if leg is not None:
                 if event.playback.state == "failed":
-                    self.spawn(self._on_play_failed(leg, event.playback.id))
+                    self.not_played(leg, event.playback.id)
                 else:
                     leg.on_played(event.playback.id)
             return
@@ -283,12 +294,6 @@ class Node:
         for leg in self.legs:
             leg.lost("the connection to Asterisk was closed")
         await self.client.close()
-
-    async def _on_play_failed(self, leg: AsteriskLeg, playback_id: str) -> None:
-        # A hang-up in the middle of a prompt is told in this way too, a moment before the end of the call.
-        await self._clock.sleep(HANG_UP_FOLLOWS_SECONDS)
-        if leg.on_played(playback_id):
-            _log.error("Asterisk could not play a prompt; can it read the folder?", node=self.address.name)
 
     async def _ask_for(self, leg: AsteriskLeg) -> None:
         with contextlib.suppress(AriUnreachable):  # then the next connection asks
