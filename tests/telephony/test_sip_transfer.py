@@ -75,7 +75,7 @@ def test_a_transfer_that_the_far_side_reports_done(story, engine):
     ("script", "code"),
     [
         (Script(refer=603), 603),
-        (Script(refer=481), 481),
+        (Script(refer=405), 405),
         (Script(reports=("100 Trying", "486 Busy Here")), 486),
         (Script(reports=("503 Service Unavailable",)), 503),
     ],

@@ -30,8 +30,8 @@ RESPONSE_GRACE_SECONDS: Final = 0.8
 CONFIRM_SECONDS: Final = 0.5
 #: The trace runs on another thread than the events: wait this long for what it should still tell.
 TRACE_LAG_SECONDS: Final = 0.1
-#: How long the far side may take to reach the target of a transfer; longer than most phones ring.
-TRANSFER_SECONDS: Final = 60.0
+#: How long the far side may take to say what came of a transfer; meanwhile the callee hears nothing from us.
+TRANSFER_SECONDS: Final = 30.0
 
 _KEYS: Final = frozenset("0123456789ABCD*#")
 
