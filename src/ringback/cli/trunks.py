@@ -97,6 +97,7 @@ def change(
                     password=password,
                     calls_per_second=cps,
                     channels=channels,
+                    now_ms=RealClock().now_ms(),
                 )
             except TrunkInUse as error:
                 raise UserError(str(error)) from None

@@ -38,13 +38,17 @@ DEFAULT_LINES = 100_000
 
 
 class SandboxEngine:
-    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once."""
+    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once.
+
+    While ``outage`` is set, the carrier is down: every new call meets that instead of its callee.
+    """
 
     name = "sandbox"
 
     def __init__(self, clock: Clock, *, lines: int = DEFAULT_LINES) -> None:
         self._clock = clock
         self._lines = lines
+        self.outage: Behaviour | None = None
         self._earlier: Counter[str] = Counter()
         self._legs: dict[int, SandboxLeg] = {}
 
@@ -72,7 +76,8 @@ class SandboxEngine:
             raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
-        leg = SandboxLeg(self, order.call_id, numbers.behaviour(order.callee, earlier), self._clock)
+        behaviour = self.outage or numbers.behaviour(order.callee, earlier)
+        leg = SandboxLeg(self, order.call_id, behaviour, self._clock)
         self._legs[order.call_id] = leg
         return leg
 

@@ -1,0 +1,107 @@
+"""The pulse of the trunks, as one worker feels it: which INVITEs have had no response, and what an end tells.
+
+It bounds what a trunk that just died can cost before its calls have ended and the breaker, in the store, can know. Only
+a response brings headroom back, or the closing of the breaker; a call that ended without telling anything counts as
+never placed, so that a living trunk can always show that it lives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ringback.model.breaker import MOST_UNANSWERED, Verdict
+from ringback.telephony.port import HungUpBy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringback.store.calls import CallResult
+    from ringback.store.leases import Lease
+
+_RESPONSES = frozenset({Verdict.ALIVE, Verdict.REFUSED, Verdict.ERROR})
+
+
+class _Trunk(msgspec.Struct):
+    """``beat`` counts responses; ``unanswered`` the INVITEs since the last one; ``rang`` is news for the breaker.
+
+    ``offered`` is the headroom that the last lease was given, and ``bound`` whether it took all of it.
+    """
+
+    beat: int = 0
+    unanswered: int = 0
+    rang: bool = False
+    offered: int = MOST_UNANSWERED
+    bound: bool = False
+    closed_at: int | None = None
+
+
+class Pulse:
+    """``wake`` is called when a trunk that had no headroom has some again."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._trunks: dict[int, _Trunk] = {}
+
+    def headroom(self, trunk_id: int, waiting: int) -> int:
+        """How many more calls may be leased when so many are leased and not placed."""
+        trunk = self._trunk(trunk_id)
+        trunk.offered = max(0, MOST_UNANSWERED - trunk.unanswered - waiting)
+        return trunk.offered
+
+    def leased(self, counts: Mapping[int, int], closed_at: Mapping[int, int]) -> None:
+        """A lease gave out so many calls by trunk, and said when each trunk's breaker was last closed, epoch ms."""
+        for trunk_id, at in closed_at.items():
+            trunk = self._trunk(trunk_id)
+            trunk.bound = counts.get(trunk_id, 0) >= trunk.offered
+            if trunk.closed_at not in (None, at):
+                self._beat(trunk)
+            trunk.closed_at = at
+
+    def placed(self, trunk_id: int) -> int:
+        """An INVITE has left. Returns what :meth:`weighed` must be given when the call has ended."""
+        trunk = self._trunk(trunk_id)
+        trunk.unanswered += 1
+        return trunk.beat
+
+    def responded(self, trunk_id: int, *, rang: bool) -> None:
+        """A response came to one of the trunk's calls; ``rang``: 180 or more, so the trunk works."""
+        trunk = self._trunk(trunk_id)
+        trunk.rang = trunk.rang or rang
+        self._beat(trunk)
+
+    def weighed(self, lease: Lease, placed: int, result: CallResult) -> CallResult:
+        """The result of a call with what it tells of its trunk now. ``placed`` is what :meth:`placed` returned.
+
+        Signs of life were told when they came: the end of a call that had rung is one only when it came over the wire.
+        Silence is a failure of the trunk only when nobody has heard from it since that call was placed. A probe is
+        alone: its verdict stands.
+        """
+        trunk = self._trunk(lease.trunk_id)
+        verdict = result.verdict
+        over_the_wire = (
+            result.sip_code is not None if result.answered_at is None else result.hung_up_by == HungUpBy.CALLEE
+        )
+        if verdict in _RESPONSES and over_the_wire:
+            self._beat(trunk)
+        elif verdict is Verdict.NEUTRAL and placed == trunk.beat:
+            trunk.unanswered -= 1
+            self._bring_back(trunk)
+        elif not lease.probe and (verdict is not Verdict.SILENT or placed != trunk.beat):
+            verdict = Verdict.NEUTRAL
+        rang, trunk.rang = trunk.rang, False
+        return msgspec.structs.replace(result, verdict=verdict, trunk_rang=rang)
+
+    def _trunk(self, trunk_id: int) -> _Trunk:
+        return self._trunks.setdefault(trunk_id, _Trunk())
+
+    def _beat(self, trunk: _Trunk) -> None:
+        trunk.beat += 1
+        trunk.unanswered = 0
+        self._bring_back(trunk)
+
+    def _bring_back(self, trunk: _Trunk) -> None:
+        if trunk.bound:
+            trunk.bound = False
+            self._wake()
