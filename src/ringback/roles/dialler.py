@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,7 +76,7 @@ class Dialler:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
-        self._pulse = Pulse(self._bell.ring)
+        self._pulse = Pulse(self._headroom_is_back)
         self._live: dict[int, Leg] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, str] = {}
@@ -146,7 +147,7 @@ class Dialler:
                 horizon_us=HORIZON_US,
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
-                headroom=self._headroom,
+                headroom=self._pulse.offer,
             )
         self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
         if batch.leases:
@@ -155,9 +156,10 @@ class Dialler:
             self._lease_delay_us = min(LONGEST_LEASE_DELAY_US, max(took_us, (4 * self._lease_delay_us + took_us) // 5))
         return batch
 
-    def _headroom(self, trunk_id: int) -> int:
-        placer = self._placers.get(trunk_id)
-        return self._pulse.headroom(trunk_id, 0 if placer is None else placer.waiting)
+    def _headroom_is_back(self, trunk_id: int) -> None:
+        self._bell.ring()
+        if trunk_id in self._placers:
+            self._placers[trunk_id].look()
 
     def _hand_out(self, batch: LeaseBatch, buffer: ResultBuffer) -> None:
         for task_id, reason in batch.waiting.items():
@@ -171,6 +173,7 @@ class Dialler:
             if placer is None:
                 placer = self._placers[lease.trunk_id] = Placer(
                     self._clock,
+                    headroom=partial(self._pulse.headroom, lease.trunk_id),
                     prepare=lambda placement: self._prepare(placement, buffer),
                     place=lambda placement: self._place(placement, buffer),
                     give_back=lambda lease: buffer.released(lease.call_id),

@@ -36,7 +36,8 @@ class Placer:
 
     ``prepare`` gets ready what a call needs and returns whether it can be placed; when not, it has given it back.
     ``place`` sends the INVITE and returns when the engine has confirmed it. ``give_back`` takes a call that can no
-    longer leave in time, or that was still waiting when the placer was closed.
+    longer leave in time, or that was still waiting when the placer was closed. ``headroom``: how many more calls may
+    leave before the trunk responds; a probe needs none.
     """
 
     def __init__(
@@ -46,15 +47,17 @@ class Placer:
         prepare: Callable[[Placement], Awaitable[bool]],
         place: Callable[[Placement], Awaitable[None]],
         give_back: Callable[[Lease], None],
+        headroom: Callable[[], int],
     ) -> None:
         self._clock = clock
         self._prepare = prepare
         self._place = place
         self._give_back = give_back
+        self._headroom = headroom
         self._queue: asyncio.Queue[Placement] = asyncio.Queue()
         self._guard = PacingGuard()
         self._closing = asyncio.Event()
-        self._news = asyncio.Event()  # a confirmation has come, or it is closing
+        self._news = asyncio.Event()  # a confirmation or headroom has come, or it is closing
         self._held = 0
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -75,6 +78,10 @@ class Placer:
     def put(self, placement: Placement) -> None:
         """One more call, whose slot is not before that of the last one."""
         self._queue.put_nowait(placement)
+
+    def look(self) -> None:
+        """There may be headroom again."""
+        self._news.set()
 
     async def close(self) -> None:
         """Give back what has not been placed, wait for what is being placed, and end."""
@@ -107,7 +114,9 @@ class Placer:
         while not self._closing.is_set():
             self._news.clear()
             now_us = self._now_us()
-            opens_us = self._guard.opens_at(placement.at_us, placement.route.calls_per_second)
+            opens_us: int | None = None
+            if placement.lease.probe or self._headroom() > len(self._under_way):
+                opens_us = self._guard.opens_at(placement.at_us, placement.route.calls_per_second)
             if max(now_us, opens_us or 0) > placement.leave_by_us:
                 return False
             if opens_us is not None and opens_us <= now_us:
@@ -132,7 +141,7 @@ class Placer:
         self._under_way.add(placing)
 
     async def _wait_until(self, at_us: int) -> None:
-        """Until that instant, a confirmation, or the closing."""
+        """Until that instant, or news."""
         sleeping = asyncio.ensure_future(self._clock.sleep((at_us - self._now_us()) / MICROSECONDS))
         news = asyncio.ensure_future(self._news.wait())
         await asyncio.wait({sleeping, news}, return_when=asyncio.FIRST_COMPLETED)

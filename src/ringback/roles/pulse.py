@@ -38,16 +38,20 @@ class _Trunk(msgspec.Struct):
 
 
 class Pulse:
-    """``wake`` is called when a trunk that had no headroom has some again."""
+    """``wake`` is called with a trunk that had too little headroom and has more now."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[int], None]) -> None:
         self._wake = wake
         self._trunks: dict[int, _Trunk] = {}
 
-    def headroom(self, trunk_id: int, waiting: int) -> int:
-        """How many more calls may be leased when so many are leased and not placed."""
+    def headroom(self, trunk_id: int) -> int:
+        """How many more INVITEs may leave before a response comes."""
+        return max(0, MOST_UNANSWERED - self._trunk(trunk_id).unanswered)
+
+    def offer(self, trunk_id: int) -> int:
+        """The headroom for a lease. What is leased already is not taken off: it is held back when its turn comes."""
         trunk = self._trunk(trunk_id)
-        trunk.offered = max(0, MOST_UNANSWERED - trunk.unanswered - waiting)
+        trunk.offered = self.headroom(trunk_id)
         return trunk.offered
 
     def leased(self, counts: Mapping[int, int], closed_at: Mapping[int, int]) -> None:
@@ -56,7 +60,7 @@ class Pulse:
             trunk = self._trunk(trunk_id)
             trunk.bound = counts.get(trunk_id, 0) >= trunk.offered
             if trunk.closed_at not in (None, at):
-                self._beat(trunk)
+                self._beat(trunk_id)
             trunk.closed_at = at
 
     def placed(self, trunk_id: int) -> int:
@@ -69,7 +73,7 @@ class Pulse:
         """A response came to one of the trunk's calls; ``rang``: 180 or more, so the trunk works."""
         trunk = self._trunk(trunk_id)
         trunk.rang = trunk.rang or rang
-        self._beat(trunk)
+        self._beat(trunk_id)
 
     def weighed(self, lease: Lease, placed: int, result: CallResult) -> CallResult:
         """The result of a call with what it tells of its trunk now. ``placed`` is what :meth:`placed` returned.
@@ -84,10 +88,9 @@ class Pulse:
             result.sip_code is not None if result.answered_at is None else result.hung_up_by == HungUpBy.CALLEE
         )
         if verdict in _RESPONSES and over_the_wire:
-            self._beat(trunk)
+            self._beat(lease.trunk_id)
         elif verdict is Verdict.NEUTRAL and placed == trunk.beat:
-            trunk.unanswered -= 1
-            self._bring_back(trunk)
+            self._set(lease.trunk_id, trunk.unanswered - 1)
         elif not lease.probe and (verdict is not Verdict.SILENT or placed != trunk.beat):
             verdict = Verdict.NEUTRAL
         rang, trunk.rang = trunk.rang, False
@@ -96,12 +99,14 @@ class Pulse:
     def _trunk(self, trunk_id: int) -> _Trunk:
         return self._trunks.setdefault(trunk_id, _Trunk())
 
-    def _beat(self, trunk: _Trunk) -> None:
-        trunk.beat += 1
-        trunk.unanswered = 0
-        self._bring_back(trunk)
+    def _beat(self, trunk_id: int) -> None:
+        self._trunk(trunk_id).beat += 1
+        self._set(trunk_id, 0)
 
-    def _bring_back(self, trunk: _Trunk) -> None:
-        if trunk.bound:
-            trunk.bound = False
-            self._wake()
+    def _set(self, trunk_id: int, unanswered: int) -> None:
+        trunk = self._trunk(trunk_id)
+        short = trunk.bound or trunk.unanswered >= MOST_UNANSWERED
+        trunk.unanswered = unanswered
+        trunk.bound = False
+        if short:
+            self._wake(trunk_id)
