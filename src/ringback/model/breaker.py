@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ringback.model.outcome import Evidence, Progress
+from ringback.model.outcome import Evidence, Outcome, Progress, classify
 
 #: INVITEs that may leave a trunk after the last response to any of its calls. A limit in calls, not in time, holds for
 #: every post-dial delay: a living trunk answers all the while, a dead one costs so many before anything is known.
@@ -32,6 +32,9 @@ PROBE_PATIENCE_MS = 150_000
 _CREDENTIALS_REFUSED = frozenset({401, 403, 407})
 
 
+_THE_CALLEES = frozenset({Outcome.BUSY, Outcome.REJECTED, Outcome.INVALID_NUMBER})
+
+
 class Verdict(StrEnum):
     """What a call that has ended says about its trunk."""
 
@@ -43,6 +46,10 @@ class Verdict(StrEnum):
 
 
 _STRIKES = {Verdict.SILENT: HEAVY_STRIKES, Verdict.REFUSED: HEAVY_STRIKES, Verdict.ERROR: LIGHT_STRIKES}
+
+
+#: The verdicts that count against a trunk.
+FAILURES = frozenset(_STRIKES)
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +108,8 @@ def judge(evidence: Evidence, *, engine_failed: bool = False) -> Verdict:
         if code in _CREDENTIALS_REFUSED:
             return Verdict.REFUSED
         return Verdict.ERROR if 500 <= code < 600 else Verdict.ALIVE
-    if evidence.progress is not Progress.NONE:
+    # A cause that only the far side can know came from there, even when its code did not.
+    if evidence.progress is not Progress.NONE or classify(evidence) in _THE_CALLEES:
         return Verdict.ALIVE
     return Verdict.NEUTRAL if engine_failed else Verdict.SILENT
 

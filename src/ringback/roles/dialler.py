@@ -21,7 +21,7 @@ from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
 from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
-from ringback.roles.pulse import Pulse
+from ringback.roles.pulse import Placed, Pulse
 from ringback.roles.recovery import settle_the_dead
 from ringback.roles.results import ResultBuffer
 from ringback.store import leases
@@ -237,13 +237,13 @@ class Dialler:
     def _without_leg(self, lease: Lease, outcome: Outcome, reason: str) -> CallResult:
         return CallResult(call_id=lease.call_id, outcome=outcome, ended_at=self._clock.now_ms(), reason=reason)
 
-    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: int, buffer: ResultBuffer) -> None:
+    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: Placed, buffer: ResultBuffer) -> None:
         answered_at: int | None = None
         told = False
 
         def on_response(rang: bool) -> None:
             nonlocal told
-            self._pulse.responded(lease.trunk_id, rang=rang)
+            self._pulse.responded(lease.trunk_id, placed, rang=rang)
             if lease.probe and rang and not told:
                 told = True
                 buffer.probe_rings(lease.trunk_id, lease.call_id)

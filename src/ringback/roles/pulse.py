@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ringback.model.breaker import MOST_UNANSWERED, Verdict
+from ringback.model.breaker import FAILURES, MOST_UNANSWERED, Verdict
 from ringback.telephony.port import HungUpBy
 
 if TYPE_CHECKING:
@@ -23,13 +23,24 @@ if TYPE_CHECKING:
 _RESPONSES = frozenset({Verdict.ALIVE, Verdict.REFUSED, Verdict.ERROR})
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """A call that has left: its place in the order of its trunk's calls, and the trunk's beat at that instant."""
+
+    number: int
+    beat: int
+
+
 class _Trunk(msgspec.Struct):
     """``beat`` counts responses; ``unanswered`` the INVITEs since the last one; ``rang`` is news for the breaker.
 
+    ``calls`` counts the calls, and ``failed`` is the latest of them that failed: what an earlier one did tells nothing
+    of the trunk since.
     ``offered`` is the headroom that the last lease was given, and ``bound`` whether it took all of it.
     """
 
     beat: int = 0
+    calls: int = 0
+    failed: int = 0
     unanswered: int = 0
     rang: bool = False
     offered: int = MOST_UNANSWERED
@@ -63,20 +74,21 @@ class Pulse:
                 self._beat(trunk_id)
             trunk.closed_at = at
 
-    def placed(self, trunk_id: int) -> int:
-        """An INVITE has left. Returns what :meth:`weighed` must be given when the call has ended."""
+    def placed(self, trunk_id: int) -> Placed:
+        """An INVITE has left. Returns what tells this call from others."""
         trunk = self._trunk(trunk_id)
         trunk.unanswered += 1
-        return trunk.beat
+        trunk.calls += 1
+        return Placed(trunk.calls, trunk.beat)
 
-    def responded(self, trunk_id: int, *, rang: bool) -> None:
-        """A response came to one of the trunk's calls; ``rang``: 180 or more, so the trunk works."""
+    def responded(self, trunk_id: int, placed: Placed, *, rang: bool) -> None:
+        """A response came to that call; ``rang``: 180 or more, so the trunk works."""
         trunk = self._trunk(trunk_id)
-        trunk.rang = trunk.rang or rang
+        trunk.rang = trunk.rang or (rang and placed.number > trunk.failed)
         self._beat(trunk_id)
 
-    def weighed(self, lease: Lease, placed: int, result: CallResult) -> CallResult:
-        """The result of a call with what it tells of its trunk now. ``placed`` is what :meth:`placed` returned.
+    def weighed(self, lease: Lease, placed: Placed, result: CallResult) -> CallResult:
+        """The result of a call with what it tells of its trunk now.
 
         Signs of life were told when they came: the end of a call that had rung is one only when it came over the wire.
         Silence is a failure of the trunk only when nobody has heard from it since that call was placed. A probe is
@@ -89,10 +101,16 @@ class Pulse:
         )
         if verdict in _RESPONSES and over_the_wire:
             self._beat(lease.trunk_id)
-        elif verdict is Verdict.NEUTRAL and placed == trunk.beat:
+            stale = verdict is Verdict.ALIVE and placed.number < trunk.failed
+        elif verdict is Verdict.NEUTRAL and placed.beat == trunk.beat:
             self._set(lease.trunk_id, trunk.unanswered - 1)
-        elif not lease.probe and (verdict is not Verdict.SILENT or placed != trunk.beat):
+            stale = False
+        else:
+            stale = verdict is not Verdict.SILENT or placed.beat != trunk.beat
+        if stale and not lease.probe:
             verdict = Verdict.NEUTRAL
+        if verdict in FAILURES:
+            trunk.failed = max(trunk.failed, placed.number)
         rang, trunk.rang = trunk.rang, False
         return msgspec.structs.replace(result, verdict=verdict, trunk_rang=rang)
 
