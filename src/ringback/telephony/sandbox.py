@@ -53,13 +53,18 @@ _log = structlog.get_logger(__name__)
 
 
 class SandboxEngine:
-    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once."""
+    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once.
+
+    While ``outage`` is set, the carrier is down: every new call meets that instead of its callee. When it is silence,
+    nothing is heard of the other calls either.
+    """
 
     name = "sandbox"
 
     def __init__(self, clock: Clock, *, lines: int = DEFAULT_LINES) -> None:
         self._clock = clock
         self._lines = lines
+        self.outage: Behaviour | None = None
         self._earlier: Counter[str] = Counter()
         self._legs: dict[int, SandboxLeg] = {}
 
@@ -87,7 +92,8 @@ class SandboxEngine:
             raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
-        leg = SandboxLeg(self, order, numbers.behaviour(order.callee, earlier), self._clock)
+        behaviour = self.outage or numbers.behaviour(order.callee, earlier)
+        leg = SandboxLeg(self, order, behaviour, self._clock)
         self._legs[order.call_id] = leg
         return leg
 
@@ -95,6 +101,11 @@ class SandboxEngine:
         """Calls of the sandbox die with its process."""
         del call_id
         return None
+
+    @property
+    def dead(self) -> bool:
+        """Whether the carrier says nothing at all."""
+        return self.outage is not None and self.outage.kind is Kind.SILENT
 
     def forget(self, call_id: int) -> None:
         """A leg has ended."""
@@ -161,6 +172,7 @@ class SandboxLeg:
             case Kind.EARLY_MEDIA:
                 self._say(EarlyMedia())
                 await self._clock.sleep(numbers.EARLY_MEDIA_SECONDS)
+                await self._carried()
                 self._end(Ended(sip_code=self._behaviour.sip_code, reason="refused after early media"))
             case Kind.RINGS_ON:
                 self._say(Ringing())
@@ -172,6 +184,7 @@ class SandboxLeg:
     async def _answer(self) -> None:
         self._say(Ringing())
         await self._clock.sleep(numbers.RING_SECONDS)
+        await self._carried()
         self._up = True
         self._up_since = self._clock.monotonic()
         self._say(Answered())
@@ -185,10 +198,17 @@ class SandboxLeg:
             case Kind.PRESSES_KEY:
                 await self._first_prompt_heard.wait()
                 await self._clock.sleep(PRESSES_AFTER_SECONDS)
+                await self._carried()
                 assert self._behaviour.key is not None
                 self._say(KeyPressed(self._behaviour.key))
         await self._clock.sleep(listens)
+        await self._carried()
         self._end(Ended(hung_up_by=HungUpBy.CALLEE, reason="the callee hung up"))
+
+    async def _carried(self) -> None:
+        """What the callee does next reaches us, or never does."""
+        if self._engine.dead:
+            await asyncio.get_running_loop().create_future()
 
     def _say(self, event: CallEvent) -> None:
         if not self._over:
