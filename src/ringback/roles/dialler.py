@@ -141,6 +141,7 @@ class Dialler:
                 horizon_us=HORIZON_US,
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
+                minute_seconds=self._settings.minute_seconds,
             )
         if batch.leases:
             took_us = round((self._clock.monotonic() - started) * MICROSECONDS)
@@ -182,7 +183,7 @@ class Dialler:
         order = DialOrder(
             call_id=lease.call_id,
             task_id=lease.task_id,
-            callee=lease.callee,
+            callee=lease.dialled,
             caller_id=lease.caller_id,
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
             leave_by=placement.leave_by_us / MICROSECONDS,

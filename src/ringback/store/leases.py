@@ -12,24 +12,30 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import case, insert, select, update
 
-from ringback.model.dispatch import Grant, LaneView, TaskView, TrunkView, plan_lease
+from ringback.model.dispatch import LaneView, Plan, TaskView, TrunkView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.task import Limits
-from ringback.store.schema import application, call, lane, task, trunk, worker
+from ringback.store import candidates, queue, tasks
+from ringback.store.schema import application, call, task, trunk, worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ringback.store.database import Tx
+    from ringback.store.queue import Picked
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back."""
+    """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back.
+
+    ``dialled`` is the callee as its trunk wants it; ``caller_id`` is what it shows, '' for none.
+    """
 
     call_id: int
     task_id: int
     trunk_id: int
     callee: str
+    dialled: str
     caller_id: str
     texts: str | None
     template_id: int
@@ -80,15 +86,18 @@ async def lease(
     horizon_us: int,
     grace_us: int,
     free_lines: int,
+    minute_seconds: float = 60.0,
 ) -> LeaseBatch:
     """Lease the calls that may start within ``horizon_us`` from now.
 
-    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
+    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant. A number that
+    must not or cannot be dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is
+    the length of a recall minute then.
     """
-    runnable = await _runnable(tx)
+    trunks = await candidates.trunks_of(tx, engine)
+    runnable = await _runnable(tx, trunks)
     if not runnable:
         return LeaseBatch([], {}, {}, None)
-    trunks = await _trunks(tx, engine)
     routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
     plan = plan_lease(
         now_us=now_us,
@@ -98,42 +107,39 @@ async def lease(
         trunks=[_trunk_view(row) for row in trunks],
         tasks=[_view(one) for one in runnable],
     )
-    leases: list[Lease] = []
     by_task = {one.id: one for one in runnable}
-    for grant in plan.grants:
-        of = by_task[grant.task_id]
-        leases.extend(
-            Lease(
-                call_id=call_id,
-                task_id=grant.task_id,
-                trunk_id=grant.trunk_id,
-                callee=callee,
-                caller_id=of.caller_id or of.app_caller_id,
-                texts=texts,
-                template_id=of.template_id,
-                limits=of.limits,
-                slot_us=slot_us,
-            )
-            for (call_id, callee, texts), slot_us in zip(await _take(tx, grant), grant.slots_us, strict=True)
-        )
+    calling = {one.id: queue.Calling(one.account_id, one.caller_id, one.app_caller_id) for one in runnable}
+    picked, skipped = await queue.pick(tx, plan.grants, calling, trunks)
+    leases = [_leased(one, by_task[one.task_id]) for one in picked]
     await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=horizon_us + grace_us, grace_us=grace_us)
     for trunk_id, next_slot_us in plan.next_slot_us.items():
         await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(next_slot_us=next_slot_us))
-    return LeaseBatch(sorted(leases, key=lambda one: one.slot_us), routes, plan.waiting, plan.wake_us)
+    await tasks.finish_done(tx, await queue.skip(tx, skipped), now_us // 1000, minute_seconds=minute_seconds)
+    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us)
 
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
     """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
+    return (await _plan_ahead(tx, engine, now_us)).waiting
+
+
+async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict[tuple[str, str], str]:
+    """Why numbers of a task that is calling have no trunk as things are, by their zone and route prefix."""
+    plan = await _plan_ahead(tx, engine, now_us)
+    return {(zone, prefix): reason for (of, zone, prefix), reason in plan.stuck.items() if of == task_id}
+
+
+async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
-    plan = plan_lease(
+    trunks = await candidates.trunks_of(tx, engine)
+    return plan_lease(
         now_us=now_us,
         horizon_us=1_000_000,
         grace_us=0,
         free_lines=1_000_000,
-        trunks=[_trunk_view(row) for row in await _trunks(tx, engine)],
-        tasks=[_view(one) for one in await _runnable(tx)],
+        trunks=[_trunk_view(row) for row in trunks],
+        tasks=[_view(one) for one in await _runnable(tx, trunks)],
     )
-    return plan.waiting
 
 
 class _Runnable(msgspec.Struct, frozen=True):
@@ -145,7 +151,7 @@ class _Runnable(msgspec.Struct, frozen=True):
     limits: Limits
     active: int
     served_us: int
-    trunk_id: int | None
+    account_id: int
     app_caller_id: str
     lanes: tuple[LaneView, ...]
 
@@ -153,7 +159,6 @@ class _Runnable(msgspec.Struct, frozen=True):
 def _view(one: _Runnable) -> TaskView:
     return TaskView(
         id=one.id,
-        trunk_id=one.trunk_id,
         lines=one.limits.lines,
         active=one.active,
         windows=one.limits.windows,
@@ -165,6 +170,7 @@ def _view(one: _Runnable) -> TaskView:
 _RUNNABLE = (
     select(
         task.c.id,
+        task.c.account_id,
         task.c.template_id,
         task.c.caller_id,
         task.c.limits,
@@ -180,9 +186,11 @@ _RUNNABLE = (
 )
 
 
-async def _runnable(tx: Tx) -> list[_Runnable]:
+async def _runnable(tx: Tx, trunks: Sequence[Any]) -> list[_Runnable]:
     rows = (await tx.execute(_RUNNABLE)).all()
-    lanes = await _lanes(tx, [row.id for row in rows])
+    lanes = await candidates.lanes_of(
+        tx, trunks, [candidates.Asking(row.id, row.account_id, row.trunk_id, row.caller_id) for row in rows]
+    )
     return [
         _Runnable(
             id=row.id,
@@ -191,7 +199,7 @@ async def _runnable(tx: Tx) -> list[_Runnable]:
             limits=msgspec.json.decode(row.limits, type=Limits),
             active=row.active,
             served_us=row.served_us,
-            trunk_id=row.trunk_id,
+            account_id=row.account_id,
             app_caller_id=row.app_caller_id,
             lanes=lanes.get(row.id, ()),
         )
@@ -199,10 +207,19 @@ async def _runnable(tx: Tx) -> list[_Runnable]:
     ]
 
 
-async def _trunks(tx: Tx, engine: str) -> Sequence[Any]:
-    return (
-        await tx.execute(select(trunk).where(trunk.c.engine == engine).order_by(trunk.c.id).with_for_update())
-    ).all()
+def _leased(one: Picked, of: _Runnable) -> Lease:
+    return Lease(
+        call_id=one.call_id,
+        task_id=one.task_id,
+        trunk_id=one.trunk_id,
+        callee=one.callee,
+        dialled=one.dialled,
+        caller_id=one.caller_id,
+        texts=one.texts,
+        template_id=of.template_id,
+        limits=of.limits,
+        slot_us=one.slot_us,
+    )
 
 
 def _trunk_view(row: Any) -> TrunkView:
@@ -214,45 +231,6 @@ def _trunk_view(row: Any) -> TrunkView:
         busy=row.busy,
         next_slot_us=row.next_slot_us,
     )
-
-
-async def _lanes(tx: Tx, task_ids: list[int]) -> dict[int, tuple[LaneView, ...]]:
-    if not task_ids:
-        return {}
-    rows = await tx.execute(
-        select(lane.c.task_id, lane.c.zone, lane.c.queued)
-        .where(lane.c.task_id.in_(task_ids), lane.c.queued > 0)
-        .order_by(lane.c.task_id, lane.c.zone)
-    )
-    found: dict[int, list[LaneView]] = {}
-    for row in rows:
-        found.setdefault(row.task_id, []).append(LaneView(row.zone, row.queued))
-    return {task_id: tuple(views) for task_id, views in found.items()}
-
-
-async def _take(tx: Tx, grant: Grant) -> list[tuple[int, str, str | None]]:
-    """The next calls of the granted lane: id, callee, texts. Moves the lane's cursor behind them."""
-    wanted = len(grant.slots_us)
-    cursor = select(lane.c.cursor).where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone).scalar_subquery()
-    rows = (
-        await tx.execute(
-            select(call.c.id, call.c.callee, call.c.texts)
-            .where(
-                call.c.task_id == grant.task_id,
-                call.c.zone == grant.zone,
-                call.c.state == CallState.QUEUED,
-                call.c.id > cursor,
-            )
-            .order_by(call.c.id)
-            .limit(wanted)
-        )
-    ).all()
-    await tx.execute(
-        update(lane)
-        .where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone)
-        .values(cursor=rows[-1].id, queued=lane.c.queued - len(rows))
-    )
-    return [(row.id, row.callee, row.texts) for row in rows]
 
 
 async def _mark(tx: Tx, leases: list[Lease], *, worker_id: int, now_us: int, longest_us: int, grace_us: int) -> None:

@@ -22,6 +22,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     callee: str
+    zone: str
+    route_prefix: str
     state: CallState
     outcome: Outcome | None
     sip_code: int | None
@@ -82,6 +84,8 @@ async def skipped_by_reason(tx: Tx, task_id: int) -> dict[str, int]:
 _RECORDS = select(
     call.c.id,
     call.c.callee,
+    call.c.zone,
+    call.c.route_prefix,
     call.c.state,
     call.c.outcome,
     call.c.sip_code,

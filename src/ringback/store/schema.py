@@ -80,6 +80,8 @@ trunk = Table(
     metadata,
     _key(),
     Column("name", String(64), nullable=False, unique=True),
+    # NULL: every account may use it.
+    Column("account_id", _ID, ForeignKey("account.id")),
     # The engine that dials through it: a trunk of the sandbox is no use to the SIP engine.
     Column("engine", String(16), nullable=False),
     Column("host", String(255), nullable=False, server_default=""),
@@ -90,6 +92,11 @@ trunk = Table(
     Column("channels", Integer, nullable=False),
     Column("busy", Integer, nullable=False, server_default="0"),
     Column("next_slot_us", BigInteger, nullable=False, server_default="0"),
+    # Rewriting of the called number: what is taken off its beginning, and what is put in front then.
+    Column("strip", String(20), nullable=False, server_default=""),
+    Column("prefix", String(20), nullable=False, server_default=""),
+    # Which caller ids it may show. NULL: any while it owns none, those it owns otherwise.
+    Column("caller_ids", String(8), CheckConstraint("caller_ids IN ('any', 'owned')", name="caller_ids")),
     Column("created_at", BigInteger, nullable=False),
     # Not only above 0: a slot of such a trunk must be a number that a column can hold.
     CheckConstraint("calls_per_second BETWEEN 0.000001 AND 1000000", name="rate"),
@@ -98,6 +105,57 @@ trunk = Table(
     CheckConstraint("busy BETWEEN 0 AND channels", name="busy"),
     sqlite_autoincrement=True,
 )
+
+# The numbers that a trunk may show, in turn.
+caller_id = Table(
+    "caller_id",
+    metadata,
+    Column("trunk_id", _ID, ForeignKey("trunk.id"), primary_key=True),
+    Column("number", String(20), primary_key=True),
+    # Grows with each use: the smallest is the least recently used.
+    Column("turn", BigInteger, nullable=False, server_default="0"),
+)
+Index("ix_caller_id_turn", caller_id.c.trunk_id, caller_id.c.turn)
+
+route = Table(
+    "route",
+    metadata,
+    _key(),
+    # NULL: shared by the accounts that have no route of their own for a number.
+    Column("account_id", _ID, ForeignKey("account.id")),
+    Column("prefix", String(18), nullable=False),
+    Column("trunk_id", _ID, ForeignKey("trunk.id"), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    UniqueConstraint("account_id", "prefix", "trunk_id"),
+    CheckConstraint("priority BETWEEN 0 AND 1000", name="priority"),
+    CheckConstraint("weight BETWEEN 1 AND 1000", name="weight"),
+    sqlite_autoincrement=True,
+)
+# Two rows without an account differ for a plain unique constraint.
+_SHARED = text("account_id IS NULL")
+Index(
+    "uq_route_shared",
+    route.c.prefix,
+    route.c.trunk_id,
+    unique=True,
+    sqlite_where=_SHARED,
+    postgresql_where=_SHARED,
+)
+
+denied = Table(
+    "denied",
+    metadata,
+    _key(),
+    # NULL: denied to everybody.
+    Column("account_id", _ID, ForeignKey("account.id")),
+    Column("prefix", String(18), nullable=False),
+    Column("note", String(128), nullable=False, server_default=""),
+    UniqueConstraint("account_id", "prefix"),
+    CheckConstraint("prefix <> ''", name="prefix"),
+    sqlite_autoincrement=True,
+)
+Index("uq_denied_shared", denied.c.prefix, unique=True, sqlite_where=_SHARED, postgresql_where=_SHARED)
 
 application = Table(
     "application",
@@ -196,6 +254,8 @@ lane = Table(
     Column("task_id", _ID, ForeignKey("task.id"), primary_key=True),
     # The time zones that these numbers share; '' when unknown.
     Column("zone", String(1024), primary_key=True),
+    # The prefix of the routes that carry them; '' also when there is none.
+    Column("route_prefix", String(18), primary_key=True),
     Column("queued", Integer, nullable=False),
     # Every number of the lane up to this call id has left the queue.
     Column("cursor", _ID, nullable=False, server_default="0"),
@@ -225,6 +285,8 @@ call = Table(
     Column("keys", String(64)),
     Column("intent", String(32)),
     Column("reason", Text),
+    # Up to date while the call may still be dialled.
+    Column("route_prefix", String(18), nullable=False, server_default=""),
     UniqueConstraint("task_id", "callee"),
     CheckConstraint(_one_of("state", type(CALL.initial)), name="state"),
     CheckConstraint("outcome IS NULL OR " + _one_of("outcome", Outcome), name="outcome"),
@@ -239,7 +301,15 @@ call = Table(
 )
 _QUEUED = text("state = 'queued'")
 _HELD = text("state IN ('dialling', 'in_progress')")
-Index("ix_call_queue", call.c.task_id, call.c.zone, call.c.id, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
+Index(
+    "ix_call_queue",
+    call.c.task_id,
+    call.c.zone,
+    call.c.route_prefix,
+    call.c.id,
+    sqlite_where=_QUEUED,
+    postgresql_where=_QUEUED,
+)
 Index("ix_call_held", call.c.worker_id, sqlite_where=_HELD, postgresql_where=_HELD)
 
 flow = Table(
