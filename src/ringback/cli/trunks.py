@@ -1,15 +1,25 @@
-"""`ringback trunk`: where calls go out."""
+"""`ringback trunk`: where calls go out, how numbers are written there, and what they may show."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ringback.cli.common import UserError, opened, run, settings
+from ringback.cli.common import (
+    UserError,
+    account_named,
+    checked,
+    opened,
+    print_lines,
+    run,
+    settings,
+    trunk_named,
+)
 from ringback.clock import RealClock
+from ringback.model.routing import checked_added, checked_caller_id, checked_strip
 from ringback.settings import split_address
-from ringback.store import trunks
+from ringback.store import caller_ids, trunks
 from ringback.store.accounts import NameTaken
 from ringback.store.trunks import TrunkInUse
 from ringback.telephony.port import Destination, DialOrder
@@ -22,6 +32,16 @@ Channels = Annotated[int | None, typer.Option(help="Calls at the same time at mo
 To = typer.Option(help="Where its INVITEs go, HOST:PORT.")
 User = typer.Option(help="User for digest authentication.")
 Password = typer.Option(help="Password for digest authentication.")
+Strip = typer.Option(help="Digits to take off the called number when it begins so.")
+Prefix = typer.Option(help="Digits, + in front if need be, to put before the called number then.")
+CallerIdRule = Annotated[
+    str | None,
+    typer.Option("--caller-ids", help="Caller ids that calls may show: any, owned, or auto (owned if it owns some)."),
+]
+Numbers = Annotated[list[str] | None, typer.Option("--caller-id", help="Number that the trunk owns; repeat.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+#: What the option says and what is stored.
+RULES = {"any": "any", "owned": "owned", "auto": None}
 
 
 @app.command("add")
@@ -32,8 +52,13 @@ def add(
     password: Annotated[str, Password] = "",
     cps: Rate = 5.0,
     channels: Channels = 30,
+    account: Annotated[str | None, typer.Option(help="Account that it belongs to. Not given: shared by all.")] = None,
+    strip: Annotated[str, Strip] = "",
+    prefix: Annotated[str, Prefix] = "",
+    caller_id: Numbers = None,
+    caller_id_rule: CallerIdRule = None,
 ) -> None:
-    """Add a trunk. Calls go through the first trunk there is."""
+    """Add a trunk. Without routes calls go through the first trunk there is."""
     assert cps is not None
     assert channels is not None
     rate, lines = cps, channels
@@ -42,10 +67,12 @@ def add(
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise UserError("NAME must have 1 to 64 printable characters")
         host, port = _checked(to, user, password, rate, lines)
+        rule = _rule(caller_id_rule)
+        owned = _numbers("--caller-id", caller_id)
         in_force = settings()
         async with opened(in_force) as store, store.write() as tx:
             try:
-                await trunks.add(
+                trunk_id = await trunks.add(
                     tx,
                     name=name,
                     engine="sip" if in_force.telephony == "sandbox" else in_force.telephony,
@@ -55,10 +82,15 @@ def add(
                     password=password,
                     calls_per_second=rate,
                     channels=lines,
+                    account_id=await account_named(tx, account),
+                    strip=checked("--strip", checked_strip, strip),
+                    prefix=checked("--prefix", checked_added, prefix),
+                    caller_ids=rule,
                     now_ms=RealClock().now_ms(),
                 )
             except NameTaken as error:
                 raise UserError(str(error)) from None
+            await caller_ids.add(tx, trunk_id, owned)
 
     run(work())
     typer.echo(f"trunk {name} to {to}: {cps:g} calls/s, {channels} channels")
@@ -72,14 +104,25 @@ def change(
     password: Annotated[str | None, Password] = None,
     cps: Rate = None,
     channels: Channels = None,
+    account: Annotated[str | None, typer.Option(help="Account that it belongs to from now on.")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="It belongs to no account: all may use it.")] = False,
+    strip: Annotated[str | None, Strip] = None,
+    prefix: Annotated[str | None, Prefix] = None,
+    caller_id: Numbers = None,
+    caller_id_rule: CallerIdRule = None,
 ) -> None:
-    """Change a trunk; what is not named stays. Calls that start from now on follow it."""
+    """Change a trunk; what is not named stays. Calls that start from now on follow it.
+
+    Numbers given with --caller-id replace those that it owns.
+    """
 
     async def work() -> None:
+        if account is not None and shared:
+            raise UserError("--shared: the trunk cannot belong to --account too")
+        rule = _rule(caller_id_rule)
+        owned = _numbers("--caller-id", caller_id)
         async with opened(settings()) as store, store.write() as tx:
-            found = {one.name: one for one in await trunks.everyone(tx)}.get(name)
-            if found is None:
-                raise UserError(f"there is no trunk {name!r}")
+            found = await trunk_named(tx, name)
             host, port = _checked(
                 to or f"[{found.host}]:{found.port}",
                 found.username if user is None else user,
@@ -97,26 +140,71 @@ def change(
                     password=password,
                     calls_per_second=cps,
                     channels=channels,
+                    strip=None if strip is None else checked("--strip", checked_strip, strip),
+                    prefix=None if prefix is None else checked("--prefix", checked_added, prefix),
                 )
+                if account is not None or shared:
+                    await trunks.give_to(tx, found.id, await account_named(tx, account))
             except TrunkInUse as error:
                 raise UserError(str(error)) from None
+            if caller_id_rule is not None:
+                await trunks.allow_caller_ids(tx, found.id, rule)
+            if caller_id is not None:
+                unwanted = set(await caller_ids.of_trunk(tx, found.id)) - set(owned)
+                await caller_ids.remove(tx, found.id, sorted(unwanted))
+                await caller_ids.add(tx, found.id, owned)
 
     run(work())
 
 
 @app.command("list")
-def show() -> None:
+def show(as_json: AsJson = False) -> None:
     """List the trunks, without their passwords."""
 
-    async def work() -> list[trunks.Trunk]:
+    async def work() -> list[tuple[trunks.Trunk, list[str]]]:
         async with opened(settings()) as store, store.read() as tx:
-            return await trunks.everyone(tx)
+            return [(one, await caller_ids.of_trunk(tx, one.id)) for one in await trunks.everyone(tx)]
 
-    for one in run(work()):
+    found = run(work())
+    if as_json:
+        print_lines(_values(one, numbers) for one, numbers in found)
+        return
+    for one, numbers in found:
         typer.echo(
             f"{one.name}  {one.engine}  {one.host}:{one.port}  {one.calls_per_second:g} calls/s  "
-            f"{one.busy} of {one.channels} lines busy"
+            f"{one.busy} of {one.channels} lines busy  {one.account or 'shared'}"
+            + (f"  strip {one.strip}" if one.strip else "")
+            + (f"  prefix {one.prefix}" if one.prefix else "")
+            + (f"  {len(numbers)} caller ids" if numbers else "")
         )
+
+
+@app.command("caller-ids")
+def change_caller_ids(
+    name: Annotated[str, typer.Argument(help="Name of the trunk.")],
+    add_numbers: Annotated[list[str] | None, typer.Option("--add", help="Number to add; repeat.")] = None,
+    remove_numbers: Annotated[list[str] | None, typer.Option("--remove", help="Number to remove; repeat.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the numbers that a trunk owns, the next one in turn first, after adding and removing some."""
+
+    async def work() -> list[str]:
+        new = _numbers("--add", add_numbers)
+        old = _numbers("--remove", remove_numbers)
+        async with opened(settings()) as store, store.write() as tx:
+            found = await trunk_named(tx, name)
+            missing = await caller_ids.remove(tx, found.id, old)
+            if missing:
+                raise UserError(f"--remove: trunk {name} does not own {', '.join(sorted(missing))}")
+            await caller_ids.add(tx, found.id, new)
+            return await caller_ids.of_trunk(tx, found.id)
+
+    numbers = run(work())
+    if as_json:
+        print_lines({"trunk": name, "number": number} for number in numbers)
+        return
+    for number in numbers:
+        typer.echo(number)
 
 
 @app.command("remove")
@@ -132,6 +220,35 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> N
                 raise UserError(str(error)) from None
 
     run(work())
+
+
+def _rule(option: str | None) -> str | None:
+    if option is not None and option not in RULES:
+        raise UserError(f"--caller-ids must be one of {', '.join(RULES)}")
+    return RULES[option or "auto"]
+
+
+def _numbers(option: str, given: list[str] | None) -> list[str]:
+    return [checked(option, checked_caller_id, number) for number in given or ()]
+
+
+def _values(one: trunks.Trunk, numbers: list[str]) -> dict[str, Any]:
+    """A trunk as other programs read it."""
+    return {
+        "name": one.name,
+        "engine": one.engine,
+        "host": one.host,
+        "port": one.port,
+        "user": one.username,
+        "calls_per_second": one.calls_per_second,
+        "channels": one.channels,
+        "busy": one.busy,
+        "account": one.account,
+        "strip": one.strip,
+        "prefix": one.prefix,
+        "caller_ids": one.caller_ids or "auto",
+        "numbers": numbers,
+    }
 
 
 def _checked(to: str, user: str, password: str, cps: float, channels: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
+from ringback.model.routing import checked_caller_id
 from ringback.store.schema import caller_id
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ async def of_trunk(tx: Tx, trunk_id: int) -> list[str]:
 
 
 async def add(tx: Tx, trunk_id: int, numbers: Collection[str]) -> None:
-    """The trunk owns these numbers too; those that it has already stay as they are."""
+    """The trunk owns these numbers too; those that it has already stay as they are. Raises ValueError."""
     known = set(await of_trunk(tx, trunk_id))
-    new = [number for number in dict.fromkeys(numbers) if number not in known]
+    new = [checked_caller_id(number) for number in dict.fromkeys(numbers) if number not in known]
     if new:
         await tx.execute(insert(caller_id), [{"trunk_id": trunk_id, "number": number} for number in new])
 

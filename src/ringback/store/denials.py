@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from ringback.model.numbers import MAX_DIGITS
-from ringback.model.routing import ACCESS_CODES, Denied, denied_reason
+from ringback.model.routing import ACCESS_CODES, Denied, checked_denial, denied_reason
 from ringback.model.states import CallState, TaskState
 from ringback.store import lanes
 from ringback.store.schema import account, call, denied, task
@@ -43,8 +43,9 @@ async def of_account(tx: Tx, account_id: int) -> Denied:
 async def add(tx: Tx, account_id: int | None, prefix: str) -> bool:
     """Deny a prefix to an account, or to all. False when it is denied already.
 
-    Numbers that are queued go with :func:`skip_denied`.
+    Numbers that are queued go with :func:`skip_denied`. Raises ValueError for what is no prefix.
     """
+    checked_denial(prefix)
     if await tx.scalar(select(exists().where(_of(account_id), denied.c.prefix == prefix))):
         return False
     await tx.execute(insert(denied).values(account_id=account_id, prefix=prefix))

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
 
 from ringback.model.numbers import MAX_DIGITS
-from ringback.model.routing import RoutePrefixes, lengths_of
+from ringback.model.routing import RoutePrefixes, checked_prefix, lengths_of
 from ringback.model.states import TASK
 from ringback.store import lanes
 from ringback.store.schema import account, call, route, task, trunk
@@ -29,8 +29,8 @@ class StoredRoute(msgspec.Struct, frozen=True):
     weight: int
 
 
-class RouteExists(Exception):
-    """There is such a route already."""
+class RouteRefused(Exception):
+    """There is such a route already, or its trunk belongs to an account that is not the route's."""
 
 
 async def everyone(tx: Tx) -> list[StoredRoute]:
@@ -53,11 +53,15 @@ async def everyone(tx: Tx) -> list[StoredRoute]:
 async def add(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int, priority: int, weight: int) -> None:
     """A new route; the queued numbers that it concerns change their lane.
 
-    Raises :class:`RouteExists`.
+    Raises :class:`RouteRefused`; ValueError for what is no prefix.
     """
+    checked_prefix(prefix)
+    owner = await tx.scalar(select(trunk.c.account_id).where(trunk.c.id == trunk_id))
+    if owner not in (None, account_id):
+        raise RouteRefused("the trunk belongs to another account" if account_id else "the trunk belongs to one account")
     same = and_(_of(account_id), route.c.prefix == prefix)
     if await tx.scalar(select(exists().where(same, route.c.trunk_id == trunk_id))):
-        raise RouteExists("there is such a route already")
+        raise RouteRefused("there is such a route already")
     first = not await tx.scalar(select(exists().where(same)))
     await tx.execute(
         insert(route).values(account_id=account_id, prefix=prefix, trunk_id=trunk_id, priority=priority, weight=weight)

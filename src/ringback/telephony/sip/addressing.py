@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ringback.telephony.addresses import check_callee, check_caller_id, is_caller_id
+
 if TYPE_CHECKING:
     from ringback.telephony.port import DialOrder
 
-_CALLEE: Final = re.compile(r"\+?[0-9]{1,32}")
-_CALLER_ID: Final = re.compile(r"[0-9A-Za-z+_.-]{0,64}")
 _LABEL: Final = "[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 #: Travels bare in the account line, so no delimiter of that line may be in it.
@@ -74,16 +74,14 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
         ValueError: a part that cannot stand in a SIP request unchanged. The text never holds the password.
     """
     destination = order.destination
-    if not _CALLEE.fullmatch(order.callee):
-        raise ValueError("callee must be 1 to 32 digits, with or without a leading +")
-    if not _CALLER_ID.fullmatch(order.caller_id):
-        raise ValueError("caller id must be at most 64 of 0-9 A-Z a-z + _ . -")
+    check_callee(order.callee)
+    check_caller_id(order.caller_id)
     if not 1 <= destination.port <= 65_535:
         raise ValueError(f"port must be 1 to 65535, got {destination.port}")
     _check_credentials(destination.user, destination.password)
     host, interface = _locate(destination.host)
     user, domain = order.caller_id, host
-    if not user and destination.user and _CALLER_ID.fullmatch(destination.user):
+    if not user and destination.user and is_caller_id(destination.user):
         user = destination.user
     if not user:
         user, domain = ANONYMOUS_USER, ANONYMOUS_DOMAIN
