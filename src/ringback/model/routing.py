@@ -165,7 +165,7 @@ def rewritten(callee: str, strip: str, added: str) -> str:
     if not rest:
         raise ValueError(f"nothing is left of the number without {strip}")
     if not is_dialable(added + rest):
-        raise ValueError(f"with {added} in front it is no number that can be dialled")
+        raise ValueError("what would be sent is no number")
     return added + rest
 
 
