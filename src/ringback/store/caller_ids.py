@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from ringback.model.routing import checked_caller_id
-from ringback.store.schema import caller_id
+from ringback.store.schema_routing import caller_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -11,7 +11,8 @@ from ringback.model.dispatch import LaneView
 from ringback.model.routing import Choice
 from ringback.model.states import CallState
 from ringback.store import caller_ids, routes
-from ringback.store.schema import application, call, caller_id, lane, route, task, trunk
+from ringback.store.schema import application, call, lane, task, trunk
+from ringback.store.schema_routing import caller_id, route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

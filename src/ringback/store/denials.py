@@ -11,7 +11,8 @@ from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import ACCESS_CODES, Denied, checked_denial, denied_reason
 from ringback.model.states import CallState, TaskState
 from ringback.store import lanes
-from ringback.store.schema import account, call, denied, task
+from ringback.store.schema import account, call, task
+from ringback.store.schema_routing import denied
 
 if TYPE_CHECKING:
     from ringback.store.database import Tx

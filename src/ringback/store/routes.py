@@ -11,7 +11,8 @@ from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import RoutePrefixes, checked_prefix, lengths_of
 from ringback.model.states import TASK
 from ringback.store import lanes
-from ringback.store.schema import account, call, route, task, trunk
+from ringback.store.schema import account, call, task, trunk
+from ringback.store.schema_routing import route
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -29,25 +28,15 @@ from sqlalchemy import (
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
+from ringback.store import schema_base, schema_routing
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
 
-_ID = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _key() -> Column[Any]:
-    return Column("id", _ID, primary_key=True, autoincrement=True)
+metadata = schema_base.metadata
+_ID = schema_base.ID
+_key = schema_base.key
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
@@ -105,57 +94,6 @@ trunk = Table(
     CheckConstraint("busy BETWEEN 0 AND channels", name="busy"),
     sqlite_autoincrement=True,
 )
-
-# The numbers that a trunk may show, in turn.
-caller_id = Table(
-    "caller_id",
-    metadata,
-    Column("trunk_id", _ID, ForeignKey("trunk.id"), primary_key=True),
-    Column("number", String(20), primary_key=True),
-    # Grows with each use: the smallest is the least recently used.
-    Column("turn", BigInteger, nullable=False, server_default="0"),
-)
-Index("ix_caller_id_turn", caller_id.c.trunk_id, caller_id.c.turn)
-
-route = Table(
-    "route",
-    metadata,
-    _key(),
-    # NULL: shared by the accounts that have no route of their own for a number.
-    Column("account_id", _ID, ForeignKey("account.id")),
-    Column("prefix", String(18), nullable=False),
-    Column("trunk_id", _ID, ForeignKey("trunk.id"), nullable=False),
-    Column("priority", Integer, nullable=False),
-    Column("weight", Integer, nullable=False),
-    UniqueConstraint("account_id", "prefix", "trunk_id"),
-    CheckConstraint("priority BETWEEN 0 AND 1000", name="priority"),
-    CheckConstraint("weight BETWEEN 1 AND 1000", name="weight"),
-    sqlite_autoincrement=True,
-)
-# Two rows without an account differ for a plain unique constraint.
-_SHARED = text("account_id IS NULL")
-Index(
-    "uq_route_shared",
-    route.c.prefix,
-    route.c.trunk_id,
-    unique=True,
-    sqlite_where=_SHARED,
-    postgresql_where=_SHARED,
-)
-
-denied = Table(
-    "denied",
-    metadata,
-    _key(),
-    # NULL: denied to everybody.
-    Column("account_id", _ID, ForeignKey("account.id")),
-    Column("prefix", String(18), nullable=False),
-    Column("note", String(128), nullable=False, server_default=""),
-    UniqueConstraint("account_id", "prefix"),
-    CheckConstraint("prefix <> ''", name="prefix"),
-    sqlite_autoincrement=True,
-)
-Index("uq_denied_shared", denied.c.prefix, unique=True, sqlite_where=_SHARED, postgresql_where=_SHARED)
 
 application = Table(
     "application",
@@ -364,6 +302,9 @@ Index("ix_node_due", node.c.due_at, sqlite_where=_PENDING, postgresql_where=_PEN
 # A flow runs one round at a time.
 _RUNNING = text("state = 'in_progress'")
 Index("uq_node_running", node.c.flow_id, unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
+
+#: The tables of other modules, so that whoever has this one has them all.
+ROUTING: tuple[Table, ...] = (schema_routing.caller_id, schema_routing.route, schema_routing.denied)
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.
 GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = ((task, TASK), (call, CALL), (flow, FLOW), (node, NODE))

@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ringback.model.routing import checked_added, checked_strip
 from ringback.store.accounts import NameTaken
-from ringback.store.schema import account, application, call, caller_id, route, trunk
+from ringback.store.schema import account, application, call, trunk
+from ringback.store.schema_routing import caller_id, route
 
 if TYPE_CHECKING:
     from ringback.store.database import Tx
