@@ -75,6 +75,19 @@ def test_what_is_no_number_cannot_be_stripped_or_added(database: Database, chang
     database.run(story)
 
 
+@pytest.mark.parametrize("hostile", ["+\r\nX-Evil: 1", "0@evil", "0;x=", "٠", "9" * 33])
+def test_a_prefix_that_got_into_the_database_some_other_way_is_never_dialled(database: Database, hostile: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.run_sql("UPDATE trunk SET prefix = :prefix", prefix=hostile)
+        task_id = await rig.new_task([BERLIN])
+        assert await rig.lease() == []
+        (row,) = await rig.rows("SELECT state, reason FROM call")
+        assert tuple(row) == ("skipped", "trunk t1 cannot dial it: what would be sent is no number")
+        assert (await rig.task(task_id)).state == "finished"
+
+    database.run(story)
+
+
 def test_the_least_recently_used_number_goes_next(database: Database) -> None:
     async def story(rig: Rig) -> None:
         await own(rig, rig.trunk, "4930001", "4930002", "4930003")

@@ -230,6 +230,25 @@ def test_lanes_follow_when_routes_come_and_go(database: Database) -> None:
     database.run(story)
 
 
+def test_an_accounts_route_for_all_takes_numbers_from_shared_routes_and_gives_them_back(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        await add(rig, "49", rig.trunk)
+        task_id = await rig.new_task([BERLIN, LONDON])
+        before = await lanes(rig, task_id)
+        assert {prefix for _, prefix in before} == {"49", ""}
+        own = await rig.new_trunk("own")
+        await add(rig, "", own, rig.account)
+        assert await lanes(rig, task_id) == {("Europe/Berlin", ""): 2}
+        await rig.check_counters()
+        await remove(rig, "", own, rig.account)
+        assert await lanes(rig, task_id) == before
+        await add(rig, "", own)
+        assert await lanes(rig, task_id) == before
+        assert await carried(rig) == {BERLIN: rig.trunk, LONDON: own}
+
+    database.run(story)
+
+
 def test_a_second_trunk_of_a_route_needs_no_new_lanes(database: Database) -> None:
     async def story(rig: Rig) -> None:
         second = await rig.new_trunk("second")

@@ -22,8 +22,6 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     callee: str
-    zone: str
-    route_prefix: str
     state: CallState
     outcome: Outcome | None
     sip_code: int | None
@@ -37,6 +35,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     reason: str | None
+    #: The lane that it is or was queued in.
+    zone: str = ""
+    route_prefix: str = ""
 
 
 async def page(tx: Tx, task_id: int, *, after: int = 0, limit: int = 1000) -> list[CallRecord]:

@@ -130,6 +130,9 @@ async def _lanes_follow(tx: Tx, account_id: int | None, prefix: str) -> None:
     for row in rows.all():
         if row.account_id not in known:
             known[row.account_id] = await prefixes(tx, row.account_id)
+        # The route for all has the mark of no route; only an account's own one stands before others.
+        if not prefix and (account_id is None or known[row.account_id].shared <= {""}):
+            continue
         begins = [call.c.callee.between(prefix, prefix.ljust(MAX_DIGITS, "9"))] if prefix else []
         changed = await tx.execute(
             update(call)
