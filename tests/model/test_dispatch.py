@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.model.breaker import PROBE_PATIENCE_MS, Breaker, probing
-from ringback.model.dispatch import LaneView, Plan, TaskView, TrunkView, plan_lease
+from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
 from ringback.model.pacing import spacing_us
+from ringback.model.routing import Choice
+from ringback.model.supply import TrunkView
 from ringback.model.windows import Window, is_open
 
 #: A Monday, 08:00 UTC.
@@ -20,6 +22,7 @@ NOW_US = 1_767_600_000_000_000
 HORIZON_US = 100_000
 GRACE_US = 250_000
 DAY_MINUTES = 1440
+NO_CHOICE = ("there is no trunk to dial through", "no route for numbers that begin with 49")
 
 NOW_MS = NOW_US // 1000
 breakers = st.just(Breaker()) | st.builds(
@@ -30,6 +33,8 @@ breakers = st.just(Breaker()) | st.builds(
     retry_at=st.sampled_from([0, NOW_MS - 1, NOW_MS, NOW_MS + 50, NOW_MS + 10_000, NOW_MS + 10**9]),
     tries=st.just(1),
 )
+
+SHUT = Breaker(failures=5, cause="no response", opened_at=NOW_MS - 1000, retry_at=NOW_MS + 10_000, tries=1, openings=1)
 
 trunk_views = st.builds(
     TrunkView,
@@ -42,14 +47,23 @@ trunk_views = st.builds(
     breaker=breakers,
     headroom=st.none() | st.integers(0, 30),
 )
+#: Trunk 99 does not exist.
+choices = st.lists(
+    st.builds(Choice, st.sampled_from([1, 1, 2, 2, 3, 99]), st.integers(0, 2), st.integers(1, 5)),
+    max_size=4,
+    unique_by=lambda choice: choice.trunk_id,
+).map(tuple)
 lane_lists = st.lists(
     st.builds(
         LaneView,
         st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York", "America/New_York,UTC", "", "Mars/Phobos"]),
         st.integers(0, 30),
+        st.sampled_from(["", "49", "4930"]),
+        choices,
+        st.sampled_from(["", "no route for numbers that begin with 49"]),
     ),
-    max_size=4,
-    unique_by=lambda lane: lane.zone,
+    max_size=5,
+    unique_by=lambda lane: (lane.zone, lane.prefix),
 ).map(tuple)
 window_tuples = st.sampled_from(
     [
@@ -63,7 +77,6 @@ window_tuples = st.sampled_from(
 task_views = st.builds(
     TaskView,
     id=st.just(0),
-    trunk_id=st.sampled_from([None, 1, 2, 3, 99]),
     lines=st.none() | st.integers(0, 20),
     active=st.integers(0, 20),
     windows=window_tuples,
@@ -103,9 +116,11 @@ class World(msgspec.Struct):
                 msgspec.structs.replace(
                     one,
                     active=one.active + count,
-                    served_us=max(grant.slots_us),
+                    served_us=max(slot for other in plan.grants if other.task_id == one.id for slot in other.slots_us),
                     lanes=tuple(
-                        LaneView(lane.zone, lane.queued - count if lane.zone == grant.zone else lane.queued)
+                        msgspec.structs.replace(lane, queued=lane.queued - count)
+                        if (lane.zone, lane.prefix) == (grant.zone, grant.prefix)
+                        else lane
                         for lane in one.lanes
                     ),
                 )
@@ -137,6 +152,24 @@ class World(msgspec.Struct):
         ]
         self.tasks = [msgspec.structs.replace(one, active=0) for one in self.tasks]
 
+    def in_service(self, trunk: TrunkView) -> bool:
+        """Its breaker is closed, or a probe is due before the horizon."""
+        retry_ms = trunk.breaker.retry_ms(self.now_us // 1000)
+        return retry_ms is None or retry_ms * 1000 <= self.now_us + HORIZON_US
+
+    def lines(self, trunk: TrunkView) -> int:
+        """How many calls it may start now at the most."""
+        lines = trunk.channels - trunk.busy
+        if trunk.breaker.opened_at is not None:
+            return min(lines, 1)
+        return lines if trunk.headroom is None else min(lines, trunk.headroom)
+
+    def carriers(self, lane: LaneView) -> list[TrunkView]:
+        """The trunks that may carry the lane's numbers now: those of the first priority that has one in service."""
+        trunks = {one.id: one for one in self.trunks}
+        alive = [one for one in lane.choices if one.trunk_id in trunks and self.in_service(trunks[one.trunk_id])]
+        return [trunks[one.trunk_id] for one in alive if one.priority == min(other.priority for other in alive)]
+
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
@@ -160,18 +193,21 @@ def test_no_limit_is_exceeded(world: World) -> None:
     trunks = {one.id: one for one in world.trunks}
     by_trunk: dict[int, list[int]] = {}
     by_task: Counter[int] = Counter()
+    by_lane: Counter[tuple[int, str, str]] = Counter()
     for grant in plan.grants:
         task, trunk = tasks[grant.task_id], trunks[grant.trunk_id]
         assert grant.slots_us
-        assert trunk.id == (min(trunks) if task.trunk_id is None else task.trunk_id)
-        (lane,) = [lane for lane in task.lanes if lane.zone == grant.zone]
-        assert len(grant.slots_us) <= lane.queued
+        (lane,) = [lane for lane in task.lanes if (lane.zone, lane.prefix) == (grant.zone, grant.prefix)]
+        assert trunk in world.carriers(lane)
+        by_lane[task.id, lane.zone, lane.prefix] += len(grant.slots_us)
+        assert by_lane[task.id, lane.zone, lane.prefix] <= lane.queued
         # From now until the last instant at which such a call may leave, the window is open.
         for instant in (world.now_us, max(grant.slots_us) + GRACE_US):
             assert is_open(task.windows, lane.zone, instant // 1000)
         by_trunk.setdefault(trunk.id, []).extend(grant.slots_us)
         by_task[task.id] += len(grant.slots_us)
-    assert len({(grant.task_id, grant.zone) for grant in plan.grants}) == len(plan.grants)
+    kinds = {(grant.task_id, grant.zone, grant.prefix, grant.trunk_id) for grant in plan.grants}
+    assert len(kinds) == len(plan.grants)
     assert by_task.total() <= world.free_lines
     for task_id, count in by_task.items():
         lines = tasks[task_id].lines
@@ -201,48 +237,48 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
     granted = {grant.task_id for grant in plan.grants}
     assert granted.isdisjoint(plan.waiting)
     assert granted | plan.waiting.keys() == {one.id for one in world.tasks}
-    trunks = {one.id: one for one in world.trunks}
-    given_out = Counter(dict.fromkeys(trunks, 0))
+    given_out = Counter({one.id: 0 for one in world.trunks})
     for grant in plan.grants:
         given_out[grant.trunk_id] += len(grant.slots_us)
     for task in world.tasks:
         reason = plan.waiting.get(task.id)
-        trunk = trunks.get(min(trunks, default=0) if task.trunk_id is None else task.trunk_id)
-        open_now = [
-            lane for lane in task.lanes if lane.queued and is_open(task.windows, lane.zone, world.now_us // 1000)
-        ]
+        queued = [lane for lane in task.lanes if lane.queued]
+        for lane in queued:
+            assert ((task.id, lane.zone, lane.prefix) in plan.stuck) == (not world.carriers(lane))
+        carried = [lane for lane in queued if world.carriers(lane)]
+        open_now = [lane for lane in carried if is_open(task.windows, lane.zone, world.now_us // 1000)]
+        last = (world.now_us + HORIZON_US + GRACE_US) // 1000
+        carriers = {
+            one.id: one for lane in open_now if is_open(task.windows, lane.zone, last) for one in world.carriers(lane)
+        }
+        full = [one for one in carriers.values() if given_out[one.id] == world.lines(one)]
         match reason:
             case None:
                 assert open_now
-            case "there is no trunk to dial through":
-                assert trunk is None
+            case _ if reason in NO_CHOICE or not carried:
+                assert bool(queued) != (reason == "every number has been dialled")
+                assert reason in NO_CHOICE or not queued or "is shut" in reason
             case "every number has been dialled":
                 assert not any(lane.queued for lane in task.lanes)
             case "outside the calling windows of its numbers":
-                last = (world.now_us + HORIZON_US + GRACE_US) // 1000
                 assert not [lane for lane in open_now if is_open(task.windows, lane.zone, last)]
             case _ if reason.endswith("lines of the task are in use"):
                 assert task.lines is not None
                 assert task.active >= task.lines
-            case _ if reason.startswith("all lines of trunk"):
-                assert trunk is not None
-                assert trunk.busy + given_out[trunk.id] == trunk.channels
+            case _ if any(text in reason for text in ("all lines of trunk", "is shut", "has not responded")):
+                assert len(full) == len(carriers) > 0
+                assert all(one.name in reason for one in full)
             case "all lines of the telephony engine are busy":
                 assert given_out.total() == world.free_lines
-            case _ if "is shut" in reason:
-                assert trunk is not None
-                assert trunk.breaker.opened_at is not None
-                assert given_out[trunk.id] <= 1
-            case _ if "has not responded" in reason:
-                assert trunk is not None
-                assert given_out[trunk.id] == trunk.headroom
             case _:
-                assert trunk is not None
-                assert reason == f"trunk {trunk.name} is at its rate"
-                # No further slot lies within the horizon.
-                next_slot = plan.next_slot_us.get(trunk.id, trunk.next_slot_us)
-                assert max(world.now_us, next_slot) > world.now_us + HORIZON_US
-                assert trunk.busy + given_out[trunk.id] < trunk.channels
+                slow = [one for one in carriers.values() if one not in full]
+                assert reason.endswith("at its rate" if len(slow) == 1 else "at their rate")
+                assert slow
+                for one in slow:
+                    assert one.name in reason
+                    # No further slot lies within the horizon.
+                    next_slot = plan.next_slot_us.get(one.id, one.next_slot_us)
+                    assert max(world.now_us, next_slot) > world.now_us + HORIZON_US
 
 
 @settings(deadline=None, max_examples=200)
@@ -268,8 +304,8 @@ def test_a_trunk_with_free_lines_and_wishes_is_used_in_the_end(world: World) -> 
         lane.queued
         for task in world.tasks
         for lane in task.lanes
-        if world.trunks
-        and task.trunk_id in (None, *(one.id for one in world.trunks))
+        # A trunk that is shut is tried again in time.
+        if any(choice.trunk_id in {one.id for one in world.trunks} for choice in lane.choices)
         and task.lines != 0
         and (not task.windows or lane.zone not in ("", "Mars/Phobos"))
         # These two are never open together.
@@ -289,14 +325,13 @@ def test_a_trunk_with_free_lines_and_wishes_is_used_in_the_end(world: World) -> 
     assert left == 0
 
 
-def task(number: int, queued: int, **changes: object) -> TaskView:
+def task(number: int, queued: int, *trunk_ids: int, **changes: object) -> TaskView:
     parts: dict[str, object] = {
         "id": number,
-        "trunk_id": None,
         "lines": None,
         "active": 0,
         "windows": (),
-        "lanes": (LaneView("UTC", queued),),
+        "lanes": (LaneView("UTC", queued, "", tuple(Choice(one) for one in trunk_ids or (1,))),),
         "served_us": 0,
         **changes,
     }
@@ -344,6 +379,14 @@ def test_tasks_of_one_trunk_get_equal_shares(rate: float, count: int) -> None:
     assert max(got.values()) - min(got[number] for number in range(1, count + 1)) <= 1
 
 
+@pytest.mark.parametrize("rates", [(30.0, 30.0), (7.0, 100.0), (0.5, 45.0)])
+def test_tasks_that_share_two_trunks_get_equal_shares(rates: tuple[float, float]) -> None:
+    trunks = [trunk(1, rate=rates[0]), trunk(2, rate=rates[1])]
+    world = World(NOW_US, 1000, trunks, [task(number, 100_000, 1, 2) for number in (1, 2, 3)])
+    got = shares(world, leases=200)
+    assert max(got.values()) - min(got[number] for number in (1, 2, 3)) <= max(got.values()) / 50
+
+
 def test_tasks_served_before_the_clock_was_set_back_are_not_starved() -> None:
     later = NOW_US + 3_600_000_000
     world = World(NOW_US, 1000, [trunk(rate=1.0)], [task(1, 1000, served_us=later), task(2, 1000)])
@@ -356,10 +399,90 @@ def test_a_trunk_whose_clock_was_set_back_dials_on() -> None:
     assert shares(world, leases=20, tick_us=50_000)[1] >= 5
 
 
-def test_the_first_trunk_serves_those_that_name_none() -> None:
-    plan = World(NOW_US, 9, [trunk(4), trunk(2)], [task(1, 1), task(2, 1, trunk_id=4), task(3, 1, trunk_id=9)]).plan()
-    assert {grant.task_id: grant.trunk_id for grant in plan.grants} == {1: 2, 2: 4}
-    assert plan.waiting == {3: "there is no trunk to dial through"}
+def by_trunk(plan: Plan) -> Counter[int]:
+    """How many slots of each trunk were given out."""
+    got: Counter[int] = Counter()
+    for grant in plan.grants:
+        got[grant.trunk_id] += len(grant.slots_us)
+    return got
+
+
+def test_a_task_uses_several_trunks_at_once_each_at_its_own_rate() -> None:
+    world = World(NOW_US, 1000, [trunk(1, rate=20.0), trunk(2, rate=50.0)], [task(1, 100, 1, 2)])
+    plan = world.plan()
+    assert by_trunk(plan) == {1: 3, 2: 6}
+    assert plan.next_slot_us == {1: NOW_US + 150_000, 2: NOW_US + 120_000}
+    assert plan.wake_us == NOW_US + 120_000
+
+
+def test_trunks_of_one_priority_share_by_weight() -> None:
+    lanes = (LaneView("UTC", 90, "", (Choice(1, 0, 2), Choice(2, 0, 1))),)
+    world = World(NOW_US, 1000, [trunk(1, rate=1000.0), trunk(2, rate=1000.0)], [task(1, 90, lanes=lanes)])
+    assert by_trunk(world.plan()) == {1: 60, 2: 30}
+    # What is in the air already counts.
+    world.trunks = [trunk(1, rate=1000.0, busy=40), trunk(2, rate=1000.0)]
+    assert by_trunk(world.plan()) == {1: 47, 2: 43}
+
+
+def test_a_full_trunk_leaves_its_share_to_those_of_its_priority() -> None:
+    lanes = (LaneView("UTC", 9, "", (Choice(1), Choice(2), Choice(3, 1))),)
+    world = World(NOW_US, 1000, [trunk(1, channels=1), trunk(2), trunk(3)], [task(1, 9, lanes=lanes)])
+    assert by_trunk(world.plan()) == {1: 1, 2: 3}
+    # The next priority is for trunks that are out of service, not for busy ones.
+    world.trunks = [trunk(1, channels=1, busy=1), trunk(2, channels=2, busy=2), trunk(3)]
+    plan = world.plan()
+    assert plan.waiting == {1: "all lines of trunks t1, t2 are busy"}
+    assert plan.stuck == {}
+
+
+def test_the_next_priority_takes_over_when_all_of_the_first_are_out_of_service() -> None:
+    lanes = (LaneView("UTC", 9, "49", (Choice(1, 5), Choice(2, 5), Choice(3, 7))),)
+    world = World(NOW_US, 1000, [trunk(1, breaker=SHUT), trunk(2), trunk(3)], [task(1, 9, lanes=lanes)])
+    assert set(by_trunk(world.plan())) == {2}
+    world.trunks = [trunk(1, breaker=SHUT), trunk(2, breaker=SHUT), trunk(3)]
+    assert set(by_trunk(world.plan())) == {3}
+    world.trunks = [trunk(number, breaker=SHUT) for number in (1, 2, 3)]
+    plan = world.plan()
+    shut = "; ".join(
+        f"trunk t{number} is shut: no response to 5 calls in a row; next try at 08:00:10 UTC" for number in (1, 2, 3)
+    )
+    assert plan.waiting == {1: shut}
+    assert plan.stuck == {(1, "UTC", "49"): shut}
+    assert plan.wake_us == NOW_US + 10_000_000
+
+
+def test_a_shut_trunk_is_tried_by_one_call_while_another_carries_the_rest() -> None:
+    lanes = (LaneView("UTC", 9, "", (Choice(1, 5), Choice(2, 7))),)
+    world = World(NOW_US, 1000, [trunk(1, breaker=SHUT), trunk(2)], [task(1, 9, lanes=lanes)])
+    plan = world.plan()
+    assert set(by_trunk(plan)) == {2}
+    assert plan.probes == frozenset()
+    world.now_us += 10_000_000
+    plan = world.plan()
+    assert by_trunk(plan) == {1: 1}
+    assert plan.probes == {1}
+    world.apply(plan)
+    assert set(by_trunk(world.plan())) == {2}
+
+
+def test_a_lane_that_waits_for_its_trunk_holds_up_no_other() -> None:
+    lanes = (
+        LaneView("Asia/Tokyo", 5, "81", (Choice(1),)),
+        LaneView("UTC", 2, "", (), "no route for numbers that begin with 7"),
+        LaneView("UTC", 3, "49", (Choice(2),)),
+    )
+    world = World(NOW_US, 9, [trunk(1, rate=0.001, next_slot_us=NOW_US + 10**9), trunk(2)], [task(1, 0, lanes=lanes)])
+    plan = world.plan()
+    assert {(grant.prefix, grant.trunk_id, len(grant.slots_us)) for grant in plan.grants} == {("49", 2, 3)}
+    assert plan.waiting == {}
+    assert plan.stuck == {(1, "UTC", ""): "no route for numbers that begin with 7"}
+
+
+def test_what_no_trunk_can_carry_waits_with_its_reason() -> None:
+    stuck = task(3, 1, lanes=(LaneView("UTC", 1, "", (), "no route for numbers that begin with 49"),))
+    plan = World(NOW_US, 9, [trunk(4), trunk(2)], [task(1, 1, 2), task(2, 1, 9), stuck]).plan()
+    assert {grant.task_id: grant.trunk_id for grant in plan.grants} == {1: 2}
+    assert plan.waiting == {2: "there is no trunk to dial through", 3: "no route for numbers that begin with 49"}
 
 
 def test_a_call_may_not_leave_after_its_window_has_closed() -> None:

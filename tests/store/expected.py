@@ -88,6 +88,14 @@ class Expected:
     channels: int
     tasks: dict[int, Task] = field(default_factory=dict)
     retired: set[int] = field(default_factory=set)
+    #: The prefixes of the routes, which all go through the one trunk.
+    prefixes: set[str] = field(default_factory=lambda: {""})
+
+    def prefix_of(self, call: Call) -> str:
+        return max((one for one in self.prefixes if call.callee.startswith(one)), key=len)
+
+    def lane_of(self, call: Call) -> tuple[str, str]:
+        return call.zone, self.prefix_of(call)
 
     def all_calls(self) -> list[Call]:
         return [one for task in self.tasks.values() for one in task.calls]
@@ -131,8 +139,9 @@ class Expected:
         task = self.task_of(call)
         assert task.state == "calling"
         assert call.state == "queued"
-        # The first of its zone goes first.
-        assert call is next(one for one in task.calls if one.zone == call.zone and one.state == "queued")
+        # The first of its lane goes first.
+        lane = self.lane_of(call)
+        assert call is next(one for one in task.calls if self.lane_of(one) == lane and one.state == "queued")
         call.state, call.worker = "dialling", worker
         call.dialled += 1
         assert task.lines is None or task.counters()["active"] <= task.lines

@@ -317,12 +317,16 @@ class Rig:
             stored = {name: getattr(row, name) for name in counted}
             if stored != counted or row.total != sum(counted.values()):
                 faults.append((row.id, stored, counted))
-            lanes = await self.rows("SELECT zone, queued, cursor FROM lane WHERE task_id = :id", id=row.id)
+            lanes = await self.rows(
+                "SELECT zone, route_prefix, queued, cursor FROM lane WHERE task_id = :id", id=row.id
+            )
             for lane in lanes:
                 queued = await self.rows(
-                    "SELECT id FROM call WHERE task_id = :id AND zone = :zone AND state = 'queued'",
+                    "SELECT id FROM call WHERE task_id = :id AND zone = :zone AND route_prefix = :prefix "
+                    "AND state = 'queued'",
                     id=row.id,
                     zone=lane.zone,
+                    prefix=lane.route_prefix,
                 )
                 # Everything queued lies behind the cursor, or no lease would ever see it.
                 if len(queued) != lane.queued or any(one.id <= lane.cursor for one in queued):

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from ringback.model.audience import RecallType
 from ringback.model.outcome import Outcome
 from ringback.model.task import NewCall
-from ringback.store import templates
+from ringback.store import routes, templates
 from ringback.store.database import open_store
 from ringback.store.flows import CancelBy, FlowWrongState
 from ringback.store.tasks import TaskWrongState
@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 CHANNELS = 6
 ZONES = ("Europe/Berlin", "Asia/Tokyo", "")
+#: Numbers begin with 490000000, and the next digit is 0 to 3. There is always a route for all.
+PREFIXES = ("4", "490000000", "4900000001", "44")
 
 indexes = st.integers(0, 30)
 ends = st.tuples(
@@ -80,6 +82,7 @@ class AnyOrder(RuleBasedStateMachine):
         store = self.run(open_store(self.url.format(folder=self.folder.name), self.clock))
         self.rig = Rig(store, self.clock)
         self.run(self.rig.furnish(channels=CHANNELS, rate=1000.0))
+        self.run(self._change_route("", add=True))
         self.workers = [self.rig.worker, self.run(self.rig.new_worker())]
         self.templates = [self.rig.template, self.run(self.rig.new_template())]
 
@@ -282,6 +285,19 @@ class AnyOrder(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds * 1000)
 
+    @rule(prefix=st.sampled_from(PREFIXES))
+    def a_route_comes_or_goes(self, prefix: str) -> None:
+        add = prefix not in self.expected.prefixes
+        self.run(self._change_route(prefix, add=add))
+        self.expected.prefixes ^= {prefix}
+
+    async def _change_route(self, prefix: str, *, add: bool) -> None:
+        async with self.store.store.write() as tx:
+            if add:
+                await routes.add(tx, account_id=None, prefix=prefix, trunk_id=self.store.trunk, priority=0, weight=1)
+            else:
+                assert await routes.remove(tx, account_id=None, prefix=prefix, trunk_id=self.store.trunk)
+
     @precondition(lambda self: not self.expected.retired and len(self.expected.tasks) > 2)
     @rule()
     def retire_a_template(self) -> None:
@@ -336,15 +352,21 @@ class AnyOrder(RuleBasedStateMachine):
             row.id: {name: getattr(row, name) for name in tasks[row.id]} for row in await rows("SELECT * FROM task")
         } == tasks
 
-        lanes = Counter({(task.id, one.zone): 0 for task in expected.tasks.values() for one in task.calls})
-        lanes.update(
-            (task.id, one.zone) for task in expected.tasks.values() for one in task.calls if one.state == "queued"
+        # Numbers of a task that could not start stay where they were: no route concerns them any more.
+        live = {task.id for task in expected.tasks.values() if task.state != "submission_failed"}
+        lanes = Counter(
+            (task.id, *expected.lane_of(one))
+            for task in expected.tasks.values()
+            for one in task.calls
+            if one.state == "queued" and task.id in live
         )
-        stored = await rows("SELECT task_id, zone, queued, cursor FROM lane")
-        assert {(row.task_id, row.zone): row.queued for row in stored} == dict(lanes)
-        cursors = {(row.task_id, row.zone): row.cursor for row in stored}
+        stored = await rows("SELECT task_id, zone, route_prefix, queued, cursor FROM lane")
+        by_lane = {(row.task_id, row.zone, row.route_prefix): row for row in stored}
+        assert {key: row.queued for key, row in by_lane.items() if row.queued and row.task_id in live} == dict(lanes)
         for task in expected.tasks.values():
-            assert all(cursors[task.id, one.zone] < one.id for one in task.calls if one.state == "queued")
+            for one in task.calls:
+                if one.state == "queued":
+                    assert by_lane[task.id, *expected.lane_of(one)].cursor < one.id
 
         assert [row.busy for row in await rows("SELECT busy FROM trunk")] == [expected.busy()]
 

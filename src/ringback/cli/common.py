@@ -9,18 +9,21 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import msgspec
 import structlog
 import typer
 from rich.console import Console
 
 from ringback.clock import Clock, RealClock
 from ringback.settings import Settings, SettingsError, load_settings
+from ringback.store import accounts, trunks
 from ringback.store.database import StoreUnavailable, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
-    from ringback.store.database import Store
+    from ringback.store.database import Store, Tx
+    from ringback.store.trunks import Trunk
 
 T = TypeVar("T")
 
@@ -66,6 +69,38 @@ async def opened(in_force: Settings, clock: Clock | None = None) -> AsyncIterato
         yield store
     finally:
         await store.close()
+
+
+async def account_named(tx: Tx, name: str | None) -> int | None:
+    """The id of the account that ``--account`` names; ``None`` when it is not given. Raises :class:`UserError`."""
+    if name is None:
+        return None
+    found = await accounts.by_name(tx, name)
+    if found is None:
+        raise UserError(f"--account: there is no account {name!r}")
+    return found.id
+
+
+async def trunk_named(tx: Tx, name: str) -> Trunk:
+    """The trunk of that name. Raises :class:`UserError`."""
+    found = await trunks.by_name(tx, name)
+    if found is None:
+        raise UserError(f"there is no trunk {name!r}")
+    return found
+
+
+def checked(option: str, check: Callable[[str], str], value: str) -> str:
+    """The value as ``check`` returns it. Raises :class:`UserError` that names the option."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise UserError(f"{option} {error}") from None
+
+
+def print_lines(values: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line, for programs."""
+    for value in values:
+        typer.echo(msgspec.json.encode(value).decode())
 
 
 def configure_logging(in_force: Settings) -> None:

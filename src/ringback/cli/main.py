@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from ringback import __version__
-from ringback.cli import accounts, asterisk, campaigns, demo, farend, reports, serving, tasks, templates, trunks
+from ringback.cli import (
+    accounts,
+    asterisk,
+    campaigns,
+    demo,
+    denials,
+    farend,
+    reports,
+    routes,
+    serving,
+    tasks,
+    templates,
+    trunks,
+)
 
 app = typer.Typer(
     name="ringback",
@@ -17,6 +30,8 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="account")
 app.add_typer(trunks.app, name="trunk")
+app.add_typer(routes.app, name="route")
+app.add_typer(denials.app, name="deny")
 app.add_typer(templates.app, name="template")
 app.add_typer(tasks.app, name="task")
 app.add_typer(asterisk.app, name="asterisk")

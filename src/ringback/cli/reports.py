@@ -70,11 +70,18 @@ def flow(
     print_flow(values)
 
 
-def call_values(record: CallRecord, waits: str) -> dict[str, Any]:
-    """A call as other programs read it. ``waits`` is why its task gives it no line, when it is queued."""
+class Waits(msgspec.Struct, frozen=True):
+    """Why numbers of a task are queued: those of a lane without a trunk (by zone and route prefix), and all others."""
+
+    others: str
+    stuck: dict[tuple[str, str], str] = {}
+
+
+def call_values(record: CallRecord, waits: Waits) -> dict[str, Any]:
+    """A call as other programs read it. ``waits`` is why the task gives it no line, when it is queued."""
     reason = record.reason or None
     if record.state is CallState.QUEUED:
-        reason = waits
+        reason = waits.stuck.get((record.zone, record.route_prefix), waits.others)
     elif record.state is CallState.CANCELLED:
         reason = "the task was cancelled"
     return {
@@ -167,17 +174,18 @@ def counts(by_name: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in by_name.items())
 
 
-async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> str:
+async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> Waits:
     task = await tasks.get(tx, task_id)
     if task is None:
         raise UserError(f"there is no task {task_id}")
     if task.state is TaskState.CALLING:
         now_us = RealClock().now_us()
         waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
-        return waiting.get(task_id, "its turn has not come yet")
+        stuck = await leases.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
+        return Waits(waiting.get(task_id, "its turn has not come yet"), stuck)
     if task.state is TaskState.WAITING:
-        return f"the task starts {iso(task.send_at)}"
-    return f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else "")
+        return Waits(f"the task starts {iso(task.send_at)}")
+    return Waits(f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else ""))
 
 
 def _add_row(table: Table, values: dict[str, Any], record: CallRecord) -> None:

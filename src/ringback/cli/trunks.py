@@ -1,17 +1,26 @@
-"""`ringback trunk`: where calls go out."""
+"""`ringback trunk`: where calls go out, how numbers are written there, and what they may show."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
-from ringback.cli.common import UserError, iso, opened, run, settings
+from ringback.cli.common import (
+    UserError,
+    account_named,
+    checked,
+    iso,
+    opened,
+    print_lines,
+    run,
+    settings,
+    trunk_named,
+)
 from ringback.clock import RealClock
+from ringback.model.routing import checked_added, checked_caller_id, checked_strip
 from ringback.settings import split_address
-from ringback.store import breakers, trunks
+from ringback.store import breakers, caller_ids, trunks
 from ringback.store.accounts import NameTaken
 from ringback.store.trunks import TrunkInUse
 from ringback.telephony.port import Destination, DialOrder
@@ -27,6 +36,16 @@ Channels = Annotated[int | None, typer.Option(help="Calls at the same time at mo
 To = typer.Option(help="Where its INVITEs go, HOST:PORT.")
 User = typer.Option(help="User for digest authentication.")
 Password = typer.Option(help="Password for digest authentication.")
+Strip = typer.Option(help="Digits to take off the called number when it begins so.")
+Prefix = typer.Option(help="Digits, + in front if need be, to put before the called number then.")
+CallerIdRule = Annotated[
+    str | None,
+    typer.Option("--caller-ids", help="Caller ids that calls may show: any, owned, or auto (owned if it owns some)."),
+]
+Numbers = Annotated[list[str] | None, typer.Option("--caller-id", help="Number that the trunk owns; repeat.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+#: What the option says and what is stored.
+RULES = {"any": "any", "owned": "owned", "auto": None}
 
 
 @app.command("add")
@@ -37,8 +56,13 @@ def add(
     password: Annotated[str, Password] = "",
     cps: Rate = 5.0,
     channels: Channels = 30,
+    account: Annotated[str | None, typer.Option(help="Account that it belongs to. Not given: shared by all.")] = None,
+    strip: Annotated[str, Strip] = "",
+    prefix: Annotated[str, Prefix] = "",
+    caller_id: Numbers = None,
+    caller_id_rule: CallerIdRule = None,
 ) -> None:
-    """Add a trunk. Calls go through the first trunk there is."""
+    """Add a trunk. Without routes calls go through the first trunk there is."""
     assert cps is not None
     assert channels is not None
     rate, lines = cps, channels
@@ -47,10 +71,12 @@ def add(
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise UserError("NAME must have 1 to 64 printable characters")
         host, port = _checked(to, user, password, rate, lines)
+        rule = _rule(caller_id_rule)
+        owned = _numbers("--caller-id", caller_id)
         in_force = settings()
         async with opened(in_force) as store, store.write() as tx:
             try:
-                await trunks.add(
+                trunk_id = await trunks.add(
                     tx,
                     name=name,
                     engine="sip" if in_force.telephony == "sandbox" else in_force.telephony,
@@ -60,10 +86,15 @@ def add(
                     password=password,
                     calls_per_second=rate,
                     channels=lines,
+                    account_id=await account_named(tx, account),
+                    strip=checked("--strip", checked_strip, strip),
+                    prefix=checked("--prefix", checked_added, prefix),
+                    caller_ids=rule,
                     now_ms=RealClock().now_ms(),
                 )
             except NameTaken as error:
                 raise UserError(str(error)) from None
+            await caller_ids.add(tx, trunk_id, owned)
 
     run(work())
     typer.echo(f"trunk {name} to {to}: {cps:g} calls/s, {channels} channels")
@@ -77,17 +108,26 @@ def change(
     password: Annotated[str | None, Password] = None,
     cps: Rate = None,
     channels: Channels = None,
+    account: Annotated[str | None, typer.Option(help="Account that it belongs to from now on.")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="It belongs to no account: all may use it.")] = False,
+    strip: Annotated[str | None, Strip] = None,
+    prefix: Annotated[str | None, Prefix] = None,
+    caller_id: Numbers = None,
+    caller_id_rule: CallerIdRule = None,
 ) -> None:
     """Change a trunk; what is not named stays. Calls that start from now on follow it.
 
-    A new address, user or password closes its circuit breaker.
+    Numbers given with --caller-id replace those that it owns. A new address, user or password
+    closes its circuit breaker.
     """
 
     async def work() -> None:
+        if account is not None and shared:
+            raise UserError("--shared: the trunk cannot belong to --account too")
+        rule = _rule(caller_id_rule)
+        owned = _numbers("--caller-id", caller_id)
         async with opened(settings()) as store, store.write() as tx:
-            found = {one.name: one for one in await trunks.everyone(tx)}.get(name)
-            if found is None:
-                raise UserError(f"there is no trunk {name!r}")
+            found = await trunk_named(tx, name)
             host, port = _checked(
                 to or f"[{found.host}]:{found.port}",
                 found.username if user is None else user,
@@ -105,32 +145,46 @@ def change(
                     password=password,
                     calls_per_second=cps,
                     channels=channels,
+                    strip=None if strip is None else checked("--strip", checked_strip, strip),
+                    prefix=None if prefix is None else checked("--prefix", checked_added, prefix),
                     now_ms=RealClock().now_ms(),
                 )
+                if account is not None or shared:
+                    await trunks.give_to(tx, found.id, await account_named(tx, account))
             except TrunkInUse as error:
                 raise UserError(str(error)) from None
+            if caller_id_rule is not None:
+                await trunks.allow_caller_ids(tx, found.id, rule)
+            if caller_id is not None:
+                unwanted = set(await caller_ids.of_trunk(tx, found.id)) - set(owned)
+                await caller_ids.remove(tx, found.id, sorted(unwanted))
+                await caller_ids.add(tx, found.id, owned)
 
     run(work())
 
 
 @app.command("list")
-def show(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+def show(as_json: AsJson = False) -> None:
     """List the trunks, without their passwords, and why one is shut."""
 
-    async def work() -> list[tuple[trunks.Trunk, Breaker]]:
+    async def work() -> list[tuple[trunks.Trunk, list[str], Breaker]]:
         async with opened(settings()) as store, store.read() as tx:
             known = await trunks.everyone(tx)
             states = await breakers.of_trunks(tx, [one.id for one in known])
-            return [(one, states[one.id]) for one in known]
+            return [(one, await caller_ids.of_trunk(tx, one.id), states[one.id]) for one in known]
 
     now_ms = RealClock().now_ms()
-    for one, breaker in run(work()):
-        if as_json:
-            sys.stdout.write(msgspec.json.encode(_values(one, breaker, now_ms)).decode() + "\n")
-            continue
+    found = run(work())
+    if as_json:
+        print_lines(_values(one, numbers, breaker, now_ms) for one, numbers, breaker in found)
+        return
+    for one, numbers, breaker in found:
         typer.echo(
             f"{one.name}  {one.engine}  {one.host}:{one.port}  {one.calls_per_second:g} calls/s  "
-            f"{one.busy} of {one.channels} lines busy"
+            f"{one.busy} of {one.channels} lines busy  {one.account or 'shared'}"
+            + (f"  strip {one.strip}" if one.strip else "")
+            + (f"  prefix {one.prefix}" if one.prefix else "")
+            + (f"  {len(numbers)} caller ids" if numbers else "")
         )
         if breaker.opened_at is not None:
             typer.echo(f"  open since {iso(breaker.opened_at)}: {breaker.reason}, {breaker.next_try(now_ms)}")
@@ -148,6 +202,34 @@ def reset(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> No
     run(work())
 
 
+@app.command("caller-ids")
+def change_caller_ids(
+    name: Annotated[str, typer.Argument(help="Name of the trunk.")],
+    add_numbers: Annotated[list[str] | None, typer.Option("--add", help="Number to add; repeat.")] = None,
+    remove_numbers: Annotated[list[str] | None, typer.Option("--remove", help="Number to remove; repeat.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the numbers that a trunk owns, the next one in turn first, after adding and removing some."""
+
+    async def work() -> list[str]:
+        new = _numbers("--add", add_numbers)
+        old = _numbers("--remove", remove_numbers)
+        async with opened(settings()) as store, store.write() as tx:
+            found = await trunk_named(tx, name)
+            missing = await caller_ids.remove(tx, found.id, old)
+            if missing:
+                raise UserError(f"--remove: trunk {name} does not own {', '.join(sorted(missing))}")
+            await caller_ids.add(tx, found.id, new)
+            return await caller_ids.of_trunk(tx, found.id)
+
+    numbers = run(work())
+    if as_json:
+        print_lines({"trunk": name, "number": number} for number in numbers)
+        return
+    for number in numbers:
+        typer.echo(number)
+
+
 @app.command("remove")
 def remove(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> None:
     """Remove a trunk that has carried no call yet."""
@@ -163,7 +245,17 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> N
     run(work())
 
 
-def _values(one: trunks.Trunk, breaker: Breaker, now_ms: int) -> dict[str, Any]:
+def _rule(option: str | None) -> str | None:
+    if option is not None and option not in RULES:
+        raise UserError(f"--caller-ids must be one of {', '.join(RULES)}")
+    return RULES[option or "auto"]
+
+
+def _numbers(option: str, given: list[str] | None) -> list[str]:
+    return [checked(option, checked_caller_id, number) for number in given or ()]
+
+
+def _values(one: trunks.Trunk, numbers: list[str], breaker: Breaker, now_ms: int) -> dict[str, Any]:
     """A trunk as other programs read it."""
     shut = breaker.opened_at is not None
     return {
@@ -171,9 +263,15 @@ def _values(one: trunks.Trunk, breaker: Breaker, now_ms: int) -> dict[str, Any]:
         "engine": one.engine,
         "host": one.host,
         "port": one.port,
+        "user": one.username,
         "calls_per_second": one.calls_per_second,
         "channels": one.channels,
         "busy": one.busy,
+        "account": one.account,
+        "strip": one.strip,
+        "prefix": one.prefix,
+        "caller_ids": one.caller_ids or "auto",
+        "numbers": numbers,
         "open": shut,
         "open_since": iso(breaker.opened_at),
         "reason": breaker.reason if shut else None,

@@ -1,50 +1,37 @@
 """Which calls may start now: one pure decision over all trunks and tasks, taken inside the lease transaction.
 
 The plan never exceeds a trunk's rate or channels, a task's lines, its calling windows, or the free lines of the
-worker that asks. Slots of a trunk go round its tasks one by one, the longest unserved first, so a task of 200,000
-numbers does not starve one of ten. A task that gets nothing has a reason that people can read.
+worker that asks. Calls are handed out one by one, round the tasks, the longest unserved first, so a task of 200,000
+numbers does not starve one of ten; each takes the earliest slot of the best trunk of the task's next lane. A task that
+gets nothing has a reason that people can read.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from ringback.model.breaker import MOST_UNANSWERED, PROBE_PATIENCE_MS, Breaker
-from ringback.model.pacing import take_slots
+from ringback.model.routing import Choice, in_service, least_loaded
+from ringback.model.supply import Supply, TrunkView
 from ringback.model.windows import Window, is_open, next_opening
 
 
-class TrunkView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan needs of a trunk. ``rate`` in calls per second; ``next_slot_us`` epoch microseconds.
-
-    ``headroom``: how many more calls may leave before one gets a response; ``None`` when nobody counts.
-    """
-
-    id: int
-    name: str
-    rate: float
-    channels: int
-    busy: int
-    next_slot_us: int
-    breaker: Breaker = Breaker()
-    headroom: int | None = None
-
-
 class LaneView(msgspec.Struct, frozen=True):
-    """The queued numbers of a task that share a time zone."""
+    """The queued numbers of a task that share a time zone and a route.
+
+    ``choices`` are the trunks that may carry them; without any, ``problem`` says why there is none.
+    """
 
     zone: str
     queued: int
+    prefix: str = ""
+    choices: tuple[Choice, ...] = ()
+    problem: str = ""
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan needs of a task that is calling. ``trunk_id`` ``None``: the first trunk there is.
-
-    ``served_us``: the latest slot it was given, epoch microseconds.
-    """
+    """What the plan needs of a task that is calling. ``served_us``: its latest slot, epoch microseconds."""
 
     id: int
-    trunk_id: int | None
     lines: int | None
     active: int
     windows: tuple[Window, ...]
@@ -57,6 +44,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     task_id: int
     zone: str
+    prefix: str
     trunk_id: int
     slots_us: list[int]
 
@@ -64,33 +52,63 @@ class Grant(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The decision. ``wake_us``: when time alone can change it (``None``: only an event can).
 
-    ``next_slot_us`` holds every trunk whose next slot has moved, with or without a grant. ``probes``: trunks whose
-    only granted call tries whether they are back.
+    ``next_slot_us`` holds every trunk whose next slot has moved, with or without a grant. ``waiting`` are the tasks
+    that got nothing; ``stuck`` the lanes, by task, zone and prefix, that no trunk can carry as things are. ``probes``
+    are the trunks whose only granted call tries whether they are back.
     """
 
     grants: list[Grant]
     next_slot_us: dict[int, int]
     waiting: dict[int, str]
+    stuck: dict[tuple[int, str, str], str]
     wake_us: int | None
-    probes: set[int]
+    probes: frozenset[int] = frozenset()
 
 
-class _Wish(msgspec.Struct):
+class _Lane:
+    """An open lane: how many numbers it has left, and the trunks of its priority."""
+
+    def __init__(self, view: LaneView, choices: list[Choice], supplies: dict[int, Supply]) -> None:
+        self.view = view
+        self.left = view.queued
+        self._choices = choices
+        self.supplies = [supplies[choice.trunk_id] for choice in choices]
+        self._by_trunk = supplies
+
+    def best(self) -> Supply | None:
+        """The trunk whose turn it is, of those that have a slot."""
+        ready = [choice for choice in self._choices if self._by_trunk[choice.trunk_id].has_slot]
+        chosen = least_loaded(ready, lambda trunk_id: self._by_trunk[trunk_id].busy)
+        return None if chosen is None else self._by_trunk[chosen.trunk_id]
+
+
+class _Wish:
     """A task that could start calls now: where, how many more, and what it was given."""
 
-    task_id: int
-    allowance: int
-    lanes: list[LaneView]
-    given: list[tuple[str, int]]
+    def __init__(self, task_id: int, allowance: int, lanes: list[_Lane]) -> None:
+        self.task_id = task_id
+        self.allowance = allowance
+        self.lanes = lanes
+        #: Lanes whose trunks have no slot left; they get none any more in this plan.
+        self.dry: list[_Lane] = []
+        self.given: dict[tuple[str, str, int], list[int]] = {}
 
-    def take(self, slot_us: int) -> None:
-        lane = self.lanes[0]
-        self.given.append((lane.zone, slot_us))
-        self.allowance -= 1
-        if lane.queued > 1:
-            self.lanes[0] = LaneView(lane.zone, lane.queued - 1)
-        else:
-            del self.lanes[0]
+    def take_one(self) -> bool:
+        """Take a slot for the next number. False when there is none for any of its lanes."""
+        while self.lanes:
+            lane = self.lanes[0]
+            supply = lane.best()
+            if supply is None:
+                self.dry.append(self.lanes.pop(0))
+                continue
+            key = (lane.view.zone, lane.view.prefix, supply.trunk.id)
+            self.given.setdefault(key, []).append(supply.take())
+            self.allowance -= 1
+            lane.left -= 1
+            if lane.left == 0:
+                del self.lanes[0]
+            return True
+        return False
 
 
 def plan_lease(
@@ -103,71 +121,78 @@ def plan_lease(
     tasks: list[TaskView],
 ) -> Plan:
     """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned."""
-    plan = Plan([], {}, {}, None, set())
+    plan = Plan([], {}, {}, {}, None)
     wakes: list[int] = []
-    by_trunk: dict[int, list[_Wish]] = {}
-    known = {trunk.id: trunk for trunk in trunks}
-    default = min(known, default=None)
+    wishes: list[_Wish] = []
+    supplies = {trunk.id: Supply(trunk, now_us, horizon_us) for trunk in trunks}
     # A task served in the future was served before the clock was set back: it must not wait for that time again.
     soonest_us = now_us + horizon_us
     for task in sorted(tasks, key=lambda task: (task.served_us if task.served_us <= soonest_us else 0, task.id)):
-        trunk_id = default if task.trunk_id is None else task.trunk_id
-        if trunk_id is None or trunk_id not in known:
-            plan.waiting[task.id] = "there is no trunk to dial through"
+        lanes, problems = _carried(task, supplies)
+        plan.stuck.update(problems)
+        if problems and not lanes:
+            plan.waiting[task.id] = next(iter(problems.values()))
             continue
-        wish, opening_us = _wish(task, now_us // 1000, (now_us + horizon_us + grace_us) // 1000)
+        wish, opening_us = _wish(task, lanes, now_us // 1000, (now_us + horizon_us + grace_us) // 1000)
         if opening_us is not None:
             wakes.append(opening_us)
         if isinstance(wish, str):
             plan.waiting[task.id] = wish
         else:
-            by_trunk.setdefault(trunk_id, []).append(wish)
-    for trunk_id, wishes in by_trunk.items():
-        trunk = known[trunk_id]
-        limit = _limit(trunk, free_lines, now_us)
-        lines = limit.lines if limit.from_us <= now_us + horizon_us else 0
-        wanted = sum(min(wish.allowance, sum(lane.queued for lane in wish.lanes)) for wish in wishes)
-        slots, next_slot = take_slots(
-            now_us=limit.from_us if lines > 0 else now_us,
-            next_slot_us=trunk.next_slot_us,
-            rate=trunk.rate,
-            horizon_us=now_us + horizon_us - limit.from_us if lines > 0 else horizon_us,
-            limit=max(0, min(lines, wanted)),
-        )
-        if slots and limit.probe:
-            plan.probes.add(trunk_id)
-        if slots or next_slot < trunk.next_slot_us:
-            plan.next_slot_us[trunk_id] = next_slot
-        _share(slots, wishes)
-        for wish in wishes:
-            plan.grants.extend(_grants(wish, trunk_id))
-            if not wish.given:
-                used_up = len(slots) >= lines
-                plan.waiting[wish.task_id] = limit.reason if used_up else f"trunk {trunk.name} is at its rate"
-        free_lines -= len(slots)
-        wakes += _chances(limit, slots, next_slot, lines=lines, wanted=wanted, now_us=now_us)
-    return msgspec.structs.replace(plan, wake_us=min(wakes, default=None))
+            wishes.append(wish)
+    asked = {supply.trunk.id: supply for wish in wishes for lane in wish.lanes for supply in lane.supplies}
+    lines_left = _share(wishes, free_lines)
+    for wish in wishes:
+        plan.grants.extend(Grant(wish.task_id, *where, slots) for where, slots in wish.given.items())
+        if not wish.given:
+            plan.waiting[wish.task_id] = _shortage(wish, lines_left)
+        if wish.allowance > 0 and lines_left > 0:
+            wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if not supply.full)
+    awaited = {choice.trunk_id for task in tasks for lane in task.lanes if lane.queued > 0 for choice in lane.choices}
+    retries = (supplies[trunk_id].retry_after_us() for trunk_id in awaited & supplies.keys())
+    wakes.extend(at for at in retries if at is not None)
+    probes = frozenset(supply.trunk.id for supply in supplies.values() if supply.retry_us is not None and supply.taken)
+    plan.next_slot_us.update({trunk_id: supply.slot_us for trunk_id, supply in asked.items() if supply.moved})
+    return msgspec.structs.replace(plan, wake_us=min(wakes, default=None), probes=probes)
 
 
-def _wish(task: TaskView, now_ms: int, last_ms: int) -> tuple[_Wish | str, int | None]:
+def _carried(task: TaskView, supplies: dict[int, Supply]) -> tuple[list[_Lane], dict[tuple[int, str, str], str]]:
+    """The task's lanes that a trunk in service can carry, and why the others are stuck."""
+    lanes: list[_Lane] = []
+    stuck: dict[tuple[int, str, str], str] = {}
+    for view in task.lanes:
+        if view.queued <= 0:
+            continue
+        known = [choice for choice in view.choices if choice.trunk_id in supplies]
+        choices = in_service(known, lambda trunk_id: supplies[trunk_id].in_service)
+        if choices:
+            lanes.append(_Lane(view, choices, supplies))
+            continue
+        shut = "; ".join(supplies[choice.trunk_id].why_none() for choice in known)
+        problem = shut or view.problem or "there is no trunk to dial through"
+        stuck[task.id, view.zone, view.prefix] = problem
+    return lanes, stuck
+
+
+def _wish(task: TaskView, lanes: list[_Lane], now_ms: int, last_ms: int) -> tuple[_Wish | str, int | None]:
     """What the task could start now, or why not; and when a closed window of it opens next.
 
     ``last_ms`` is the latest instant at which such a call may leave: its window must still be open then.
     """
-    lanes = [lane for lane in task.lanes if lane.queued > 0]
-    open_lanes: list[LaneView] = []
+    open_lanes: list[_Lane] = []
     openings: list[int] = []
     for lane in lanes:
-        opening = next_opening(task.windows, lane.zone, now_ms)
+        zone = lane.view.zone
+        opening = next_opening(task.windows, zone, now_ms)
         if opening == now_ms:
-            if is_open(task.windows, lane.zone, last_ms):
+            if is_open(task.windows, zone, last_ms):
                 open_lanes.append(lane)
                 continue
-            opening = next_opening(task.windows, lane.zone, last_ms)
+            opening = next_opening(task.windows, zone, last_ms)
         if opening is not None:
             openings.append(opening)
     opening_us = min(openings) * 1000 if openings else None
-    queued = sum(lane.queued for lane in open_lanes)
+    queued = sum(lane.left for lane in open_lanes)
     allowance = queued if task.lines is None else min(queued, task.lines - task.active)
     if not lanes:
         return "every number has been dialled", None
@@ -175,63 +200,40 @@ def _wish(task: TaskView, now_ms: int, last_ms: int) -> tuple[_Wish | str, int |
         return "outside the calling windows of its numbers", opening_us
     if allowance <= 0:
         return f"all {task.lines} lines of the task are in use", opening_us
-    return _Wish(task.id, allowance, open_lanes, []), opening_us
+    return _Wish(task.id, allowance, open_lanes), opening_us
 
 
-def _share(slots: list[int], wishes: list[_Wish]) -> None:
-    """Hand out the slots one by one, round the tasks, in the order of ``wishes``."""
-    hungry = [wish for wish in wishes if wish.allowance > 0]
+def _share(wishes: list[_Wish], free_lines: int) -> int:
+    """Hand out slots one by one, round the tasks, in the order of ``wishes``. Returns the free lines that are left."""
+    hungry = list(wishes)
     turn = 0
-    for slot in slots:
+    while hungry and free_lines > 0:
         turn %= len(hungry)
         wish = hungry[turn]
-        wish.take(slot)
-        if wish.allowance <= 0 or not wish.lanes:
-            del hungry[turn]
-        else:
+        taken = wish.take_one()
+        free_lines -= taken
+        if taken and wish.allowance > 0 and wish.lanes:
             turn += 1
+        else:
+            del hungry[turn]
+    return free_lines
 
 
-class _Limit(msgspec.Struct, frozen=True):
-    """How many calls a trunk may start, its rate apart, from when on, and why a task that gets none must wait.
-
-    ``probe``: the one call is to find out whether the trunk is back.
-    """
-
-    lines: int
-    reason: str
-    from_us: int
-    probe: bool = False
-
-
-def _limit(trunk: TrunkView, free_lines: int, now_us: int) -> _Limit:
-    """The tightest limit of the trunk when the worker has so many lines left."""
-    limits = [
-        _Limit(trunk.channels - trunk.busy, f"all lines of trunk {trunk.name} are busy", now_us),
-        _Limit(free_lines, "all lines of the telephony engine are busy", now_us),
-    ]
-    retry_ms = trunk.breaker.retry_ms(now_us // 1000)
-    if retry_ms is None and trunk.headroom is not None:
-        reason = f"trunk {trunk.name} has not responded to the last {MOST_UNANSWERED} calls"
-        limits.append(_Limit(trunk.headroom, reason, now_us))
-    tightest = min(limits, key=lambda limit: limit.lines)
-    if retry_ms is None or (retry_ms * 1000 <= now_us and tightest.lines <= 0):
-        return tightest
-    reason = f"trunk {trunk.name} is shut: {trunk.breaker.reason}; {trunk.breaker.next_try(now_us // 1000)}"
-    return _Limit(min(1, tightest.lines), reason, max(now_us, retry_ms * 1000), probe=True)
+def _shortage(wish: _Wish, free_lines: int) -> str:
+    """Why a task got no slot, when these ``free_lines`` of the worker were left."""
+    trunks = {supply.trunk.id: supply for lane in wish.dry + wish.lanes for supply in lane.supplies}
+    slow = [supply.trunk.name for supply in trunks.values() if not supply.full]
+    if not slow:
+        reasons = [supply.why_none() for supply in trunks.values()]
+        busy = [supply.trunk.name for supply, reason in zip(trunks.values(), reasons, strict=True) if not reason]
+        lines = [f"all lines of {_named(busy, verb=False)} are busy"] if busy else []
+        return "; ".join([*filter(None, reasons), *lines])
+    if free_lines <= 0:
+        return "all lines of the telephony engine are busy"
+    return f"{_named(slow)} at {'its' if len(slow) == 1 else 'their'} rate"
 
 
-def _chances(limit: _Limit, slots: list[int], next_slot: int, *, lines: int, wanted: int, now_us: int) -> list[int]:
-    """When time alone can bring the trunk's tasks more than these slots, if it can."""
-    if lines > len(slots) and wanted > len(slots):
-        return [next_slot]
-    if limit.probe and slots:
-        return [slots[0] + PROBE_PATIENCE_MS * 1000]
-    return [limit.from_us] if limit.from_us > now_us else []
-
-
-def _grants(wish: _Wish, trunk_id: int) -> list[Grant]:
-    by_zone: dict[str, list[int]] = {}
-    for zone, slot in wish.given:
-        by_zone.setdefault(zone, []).append(slot)
-    return [Grant(wish.task_id, zone, trunk_id, slots) for zone, slots in by_zone.items()]
+def _named(names: list[str], *, verb: bool = True) -> str:
+    """``trunk a is``, ``trunks a, b are``; or without the verb."""
+    many = len(names) > 1
+    return f"trunk{'s' if many else ''} {', '.join(names)}" + ((" are" if many else " is") if verb else "")

@@ -152,6 +152,7 @@ class Dialler:
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
                 headroom=self._pulse.offer,
+                minute_seconds=self._settings.minute_seconds,
             )
         self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
         if batch.leases:
@@ -212,7 +213,7 @@ class Dialler:
         order = DialOrder(
             call_id=lease.call_id,
             task_id=lease.task_id,
-            callee=lease.callee,
+            callee=lease.dialled,
             caller_id=lease.caller_id,
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
             leave_by=placement.leave_by_us / MICROSECONDS,

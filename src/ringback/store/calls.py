@@ -144,7 +144,14 @@ async def released(tx: Tx, worker_id: int, call_ids: Sequence[int]) -> None:
     rows: list[Any] = []
     for ids in _parts(call_ids):
         rows += await tx.execute(
-            select(call.c.id, call.c.task_id, call.c.zone, call.c.trunk_id, task.c.state.label("task_state"))
+            select(
+                call.c.id,
+                call.c.task_id,
+                call.c.zone,
+                call.c.route_prefix,
+                call.c.trunk_id,
+                task.c.state.label("task_state"),
+            )
             .join(task, task.c.id == call.c.task_id)
             .where(call.c.id.in_(ids), call.c.worker_id == worker_id, call.c.state == CallState.DIALLING)
             .order_by(call.c.id)
@@ -172,14 +179,15 @@ async def released(tx: Tx, worker_id: int, call_ids: Sequence[int]) -> None:
         await tx.execute(
             update(task).where(task.c.id == task_id).values(active=task.c.active - count, queued=task.c.queued + count)
         )
-    for (task_id, zone), count in Counter((row.task_id, row.zone) for row in back).items():
-        first = min(row.id for row in back if (row.task_id, row.zone) == (task_id, zone))
+    for (task_id, zone, prefix), ids in _by_lane(back).items():
+        first = min(ids)
         # The cursor goes back behind the first of them, or the lease would never see them again.
         await tx.execute(
             update(lane)
-            .where(lane.c.task_id == task_id, lane.c.zone == zone)
+            .where(lane.c.task_id == task_id, lane.c.zone == zone, lane.c.route_prefix == prefix)
             .values(
-                queued=lane.c.queued + count, cursor=case((lane.c.cursor < first - 1, lane.c.cursor), else_=first - 1)
+                queued=lane.c.queued + len(ids),
+                cursor=case((lane.c.cursor < first - 1, lane.c.cursor), else_=first - 1),
             )
         )
 
@@ -202,6 +210,14 @@ def _parts(call_ids: Iterable[int]) -> Iterator[list[int]]:
     ids = list(dict.fromkeys(call_ids))
     for start in range(0, len(ids), _IDS_A_STATEMENT):
         yield ids[start : start + _IDS_A_STATEMENT]
+
+
+def _by_lane(rows: Iterable[Any]) -> dict[tuple[int, str, str], list[int]]:
+    """The calls' ids by task, zone and route prefix."""
+    lanes: dict[tuple[int, str, str], list[int]] = {}
+    for row in rows:
+        lanes.setdefault((row.task_id, row.zone, row.route_prefix), []).append(row.id)
+    return lanes
 
 
 async def _free_lines(tx: Tx, lines: Counter[int]) -> None:

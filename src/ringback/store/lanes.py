@@ -1,10 +1,13 @@
-"""Lanes: the queued numbers of a task by time zone, so that a lease can take those whose window is open."""
+"""Lanes: the queued numbers of a task by time zone and route, so that a lease can take those that may go now.
+
+A lease counts the numbers of a lane without reading them; so all of a lane are alike in when and where they may go.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import and_, exists, func, insert, literal, select, update
 
 from ringback.model.states import CallState
 from ringback.store.schema import call, lane
@@ -12,14 +15,52 @@ from ringback.store.schema import call, lane
 if TYPE_CHECKING:
     from ringback.store.database import Tx
 
+#: Calls that are queued or may be given back to the queue.
+MAY_BE_QUEUED = (CallState.QUEUED, CallState.DIALLING)
+
 
 async def fill(tx: Tx, task_id: int) -> None:
-    """One lane per time zone of the new task's queued numbers."""
+    """One lane per time zone and route of the new task's queued numbers."""
     await tx.execute(
         insert(lane).from_select(
-            ["task_id", "zone", "queued"],
-            select(call.c.task_id, call.c.zone, func.count())
+            ["task_id", "zone", "route_prefix", "queued"],
+            select(call.c.task_id, call.c.zone, call.c.route_prefix, func.count())
             .where(call.c.task_id == task_id, call.c.state == CallState.QUEUED)
-            .group_by(call.c.task_id, call.c.zone),
+            .group_by(call.c.task_id, call.c.zone, call.c.route_prefix),
         )
+    )
+
+
+async def recount(tx: Tx, task_id: int) -> None:
+    """Count the queued numbers of each lane anew, after some have changed their lane or left the queue."""
+    queued = and_(_in_lane(), call.c.state == CallState.QUEUED)
+    first = select(func.min(call.c.id)).where(queued).scalar_subquery()
+    await tx.execute(
+        update(lane)
+        .where(lane.c.task_id == task_id)
+        .values(
+            queued=select(func.count()).where(queued).scalar_subquery(),
+            # Numbers from other lanes may lie before the cursor.
+            cursor=func.coalesce(first - 1, lane.c.cursor),
+        )
+    )
+
+
+async def refill(tx: Tx, task_id: int) -> None:
+    """The same after numbers may have moved to lanes that do not exist yet."""
+    has_lane = exists().where(_in_lane())
+    await tx.execute(
+        insert(lane).from_select(
+            ["task_id", "zone", "route_prefix", "queued"],
+            select(call.c.task_id, call.c.zone, call.c.route_prefix, literal(0))
+            .where(call.c.task_id == task_id, call.c.state.in_(MAY_BE_QUEUED), ~has_lane)
+            .group_by(call.c.task_id, call.c.zone, call.c.route_prefix),
+        )
+    )
+    await recount(tx, task_id)
+
+
+def _in_lane() -> Any:
+    return and_(
+        call.c.task_id == lane.c.task_id, call.c.zone == lane.c.zone, call.c.route_prefix == lane.c.route_prefix
     )

@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import case, insert, select, update
 
-from ringback.model.dispatch import Grant, LaneView, TaskView, TrunkView, plan_lease
+from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
 from ringback.model.states import CallState, TaskState
+from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
-from ringback.store import breakers
-from ringback.store.schema import application, call, lane, task, trunk, worker
+from ringback.store import breakers, candidates, queue, tasks
+from ringback.store.schema import application, call, task, trunk, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringback.model.breaker import Breaker
     from ringback.store.database import Tx
+    from ringback.store.queue import Picked
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back.
 
+    ``dialled`` is the callee as its trunk wants it; ``caller_id`` is what it shows, '' for none.
     ``probe``: it tries a trunk whose breaker is open, and its first ringing is to be reported at once.
     """
 
@@ -35,6 +38,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     task_id: int
     trunk_id: int
     callee: str
+    dialled: str
     caller_id: str
     texts: str | None
     template_id: int
@@ -91,16 +95,19 @@ async def lease(
     grace_us: int,
     free_lines: int,
     headroom: Callable[[int], int] | None = None,
+    minute_seconds: float = 60.0,
 ) -> LeaseBatch:
     """Lease the calls that may start within ``horizon_us`` from now.
 
     A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant. ``headroom``
-    tells how many more calls of a trunk may leave before one gets a response.
+    tells how many more calls of a trunk may leave before one gets a response. A number that must not or cannot be
+    dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is the length of a recall
+    minute then.
     """
-    runnable = await _runnable(tx)
+    trunks = await candidates.trunks_of(tx, engine)
+    runnable = await _runnable(tx, trunks)
     if not runnable:
         return LeaseBatch([], {}, {}, None)
-    trunks = await _trunks(tx, engine)
     shut = await breakers.of_trunks(tx, [row.id for row in trunks])
     routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
     plan = plan_lease(
@@ -111,54 +118,44 @@ async def lease(
         trunks=[_trunk_view(row, shut[row.id], headroom and headroom(row.id)) for row in trunks],
         tasks=[_view(one) for one in runnable],
     )
-    leases: list[Lease] = []
     by_task = {one.id: one for one in runnable}
-    for grant in plan.grants:
-        of = by_task[grant.task_id]
-        leases.extend(
-            Lease(
-                call_id=call_id,
-                task_id=grant.task_id,
-                trunk_id=grant.trunk_id,
-                callee=callee,
-                caller_id=of.caller_id or of.app_caller_id,
-                texts=texts,
-                template_id=of.template_id,
-                limits=of.limits,
-                slot_us=slot_us,
-                probe=grant.trunk_id in plan.probes,
-            )
-            for (call_id, callee, texts), slot_us in zip(await _take(tx, grant), grant.slots_us, strict=True)
-        )
+    calling = {one.id: queue.Calling(one.account_id, one.caller_id, one.app_caller_id) for one in runnable}
+    picked, skipped = await queue.pick(tx, plan.grants, calling, trunks)
+    leases = [_leased(one, by_task[one.task_id], probe=one.trunk_id in plan.probes) for one in picked]
     await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=horizon_us + grace_us, grace_us=grace_us)
     for trunk_id, next_slot_us in plan.next_slot_us.items():
         await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(next_slot_us=next_slot_us))
     for one in leases:
         if one.probe:
             await breakers.probe_leased(tx, one.trunk_id, one.call_id, one.slot_us // 1000)
-    return LeaseBatch(
-        sorted(leases, key=lambda one: one.slot_us),
-        routes,
-        plan.waiting,
-        plan.wake_us,
-        {trunk_id: value.closed_at for trunk_id, value in shut.items()},
-    )
+    await tasks.finish_done(tx, await queue.skip(tx, skipped), now_us // 1000, minute_seconds=minute_seconds)
+    closed_at = {trunk_id: value.closed_at for trunk_id, value in shut.items()}
+    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at)
 
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
     """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
-    trunks = await _trunks(tx, engine)
-    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
+    return (await _plan_ahead(tx, engine, now_us)).waiting
+
+
+async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict[tuple[str, str], str]:
+    """Why numbers of a task that is calling have no trunk as things are, by their zone and route prefix."""
+    plan = await _plan_ahead(tx, engine, now_us)
+    return {(zone, prefix): reason for (of, zone, prefix), reason in plan.stuck.items() if of == task_id}
+
+
+async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
-    plan = plan_lease(
+    trunks = await candidates.trunks_of(tx, engine)
+    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
+    return plan_lease(
         now_us=now_us,
         horizon_us=1_000_000,
         grace_us=0,
         free_lines=1_000_000,
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
-        tasks=[_view(one) for one in await _runnable(tx)],
+        tasks=[_view(one) for one in await _runnable(tx, trunks)],
     )
-    return plan.waiting
 
 
 class _Runnable(msgspec.Struct, frozen=True):
@@ -170,7 +167,7 @@ class _Runnable(msgspec.Struct, frozen=True):
     limits: Limits
     active: int
     served_us: int
-    trunk_id: int | None
+    account_id: int
     app_caller_id: str
     lanes: tuple[LaneView, ...]
 
@@ -178,7 +175,6 @@ class _Runnable(msgspec.Struct, frozen=True):
 def _view(one: _Runnable) -> TaskView:
     return TaskView(
         id=one.id,
-        trunk_id=one.trunk_id,
         lines=one.limits.lines,
         active=one.active,
         windows=one.limits.windows,
@@ -190,6 +186,7 @@ def _view(one: _Runnable) -> TaskView:
 _RUNNABLE = (
     select(
         task.c.id,
+        task.c.account_id,
         task.c.template_id,
         task.c.caller_id,
         task.c.limits,
@@ -205,9 +202,11 @@ _RUNNABLE = (
 )
 
 
-async def _runnable(tx: Tx) -> list[_Runnable]:
+async def _runnable(tx: Tx, trunks: Sequence[Any]) -> list[_Runnable]:
     rows = (await tx.execute(_RUNNABLE)).all()
-    lanes = await _lanes(tx, [row.id for row in rows])
+    lanes = await candidates.lanes_of(
+        tx, trunks, [candidates.Asking(row.id, row.account_id, row.trunk_id, row.caller_id) for row in rows]
+    )
     return [
         _Runnable(
             id=row.id,
@@ -216,7 +215,7 @@ async def _runnable(tx: Tx) -> list[_Runnable]:
             limits=msgspec.json.decode(row.limits, type=Limits),
             active=row.active,
             served_us=row.served_us,
-            trunk_id=row.trunk_id,
+            account_id=row.account_id,
             app_caller_id=row.app_caller_id,
             lanes=lanes.get(row.id, ()),
         )
@@ -224,10 +223,20 @@ async def _runnable(tx: Tx) -> list[_Runnable]:
     ]
 
 
-async def _trunks(tx: Tx, engine: str) -> Sequence[Any]:
-    return (
-        await tx.execute(select(trunk).where(trunk.c.engine == engine).order_by(trunk.c.id).with_for_update())
-    ).all()
+def _leased(one: Picked, of: _Runnable, *, probe: bool) -> Lease:
+    return Lease(
+        call_id=one.call_id,
+        task_id=one.task_id,
+        trunk_id=one.trunk_id,
+        callee=one.callee,
+        dialled=one.dialled,
+        caller_id=one.caller_id,
+        texts=one.texts,
+        template_id=of.template_id,
+        limits=of.limits,
+        slot_us=one.slot_us,
+        probe=probe,
+    )
 
 
 def _trunk_view(row: Any, breaker: Breaker, headroom: int | None = None) -> TrunkView:
@@ -241,45 +250,6 @@ def _trunk_view(row: Any, breaker: Breaker, headroom: int | None = None) -> Trun
         breaker=breaker,
         headroom=headroom,
     )
-
-
-async def _lanes(tx: Tx, task_ids: list[int]) -> dict[int, tuple[LaneView, ...]]:
-    if not task_ids:
-        return {}
-    rows = await tx.execute(
-        select(lane.c.task_id, lane.c.zone, lane.c.queued)
-        .where(lane.c.task_id.in_(task_ids), lane.c.queued > 0)
-        .order_by(lane.c.task_id, lane.c.zone)
-    )
-    found: dict[int, list[LaneView]] = {}
-    for row in rows:
-        found.setdefault(row.task_id, []).append(LaneView(row.zone, row.queued))
-    return {task_id: tuple(views) for task_id, views in found.items()}
-
-
-async def _take(tx: Tx, grant: Grant) -> list[tuple[int, str, str | None]]:
-    """The next calls of the granted lane: id, callee, texts. Moves the lane's cursor behind them."""
-    wanted = len(grant.slots_us)
-    cursor = select(lane.c.cursor).where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone).scalar_subquery()
-    rows = (
-        await tx.execute(
-            select(call.c.id, call.c.callee, call.c.texts)
-            .where(
-                call.c.task_id == grant.task_id,
-                call.c.zone == grant.zone,
-                call.c.state == CallState.QUEUED,
-                call.c.id > cursor,
-            )
-            .order_by(call.c.id)
-            .limit(wanted)
-        )
-    ).all()
-    await tx.execute(
-        update(lane)
-        .where(lane.c.task_id == grant.task_id, lane.c.zone == grant.zone)
-        .values(cursor=rows[-1].id, queued=lane.c.queued - len(rows))
-    )
-    return [(row.id, row.callee, row.texts) for row in rows]
 
 
 async def _mark(tx: Tx, leases: list[Lease], *, worker_id: int, now_us: int, longest_us: int, grace_us: int) -> None:

@@ -15,7 +15,7 @@ from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import due_at, recall_task_name
 from ringback.model.outcome import ANSWERED_OUTCOMES
 from ringback.model.states import CallState, FlowState
-from ringback.store import flows, lanes
+from ringback.store import flows, lanes, routes
 from ringback.store.schema import call, flow, node, task
 
 if TYPE_CHECKING:
@@ -73,10 +73,14 @@ async def start(tx: Tx, node_id: int, now_ms: int) -> int | None:
         await _move_flow(tx, of.id, FlowState.COMPLETED, now_ms)
         return None
     task_id = await _make_task(tx, of.parent_task_id, row, qualified, now_ms)
+    # Routes may have changed since the previous round.
+    route_prefix = routes.prefix_column(await routes.prefixes(tx, of.account_id), of.account_id)
     await tx.execute(
         insert(call).from_select(
-            ["task_id", "callee", "zone", "texts"],
-            select(literal(task_id), call.c.callee, call.c.zone, call.c.texts).where(wanted).order_by(call.c.id),
+            ["task_id", "callee", "zone", "texts", "route_prefix"],
+            select(literal(task_id), call.c.callee, call.c.zone, call.c.texts, route_prefix)
+            .where(wanted)
+            .order_by(call.c.id),
         )
     )
     await lanes.fill(tx, task_id)

@@ -36,6 +36,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None
     reason: str | None
     recording: str | None
+    #: The lane that it is or was queued in.
+    zone: str = ""
+    route_prefix: str = ""
 
 
 async def page(tx: Tx, task_id: int, *, after: int = 0, limit: int = 1000) -> list[CallRecord]:
@@ -83,6 +86,8 @@ async def skipped_by_reason(tx: Tx, task_id: int) -> dict[str, int]:
 _RECORDS = select(
     call.c.id,
     call.c.callee,
+    call.c.zone,
+    call.c.route_prefix,
     call.c.state,
     call.c.outcome,
     call.c.sip_code,

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -29,25 +28,15 @@ from sqlalchemy import (
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
+from ringback.store import schema_base, schema_routing
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
 
-_ID = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _key() -> Column[Any]:
-    return Column("id", _ID, primary_key=True, autoincrement=True)
+metadata = schema_base.metadata
+_ID = schema_base.ID
+_key = schema_base.key
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
@@ -80,6 +69,8 @@ trunk = Table(
     metadata,
     _key(),
     Column("name", String(64), nullable=False, unique=True),
+    # NULL: every account may use it.
+    Column("account_id", _ID, ForeignKey("account.id")),
     # The engine that dials through it: a trunk of the sandbox is no use to the SIP engine.
     Column("engine", String(16), nullable=False),
     Column("host", String(255), nullable=False, server_default=""),
@@ -90,6 +81,11 @@ trunk = Table(
     Column("channels", Integer, nullable=False),
     Column("busy", Integer, nullable=False, server_default="0"),
     Column("next_slot_us", BigInteger, nullable=False, server_default="0"),
+    # Rewriting of the called number: what is taken off its beginning, and what is put in front then.
+    Column("strip", String(20), nullable=False, server_default=""),
+    Column("prefix", String(20), nullable=False, server_default=""),
+    # Which caller ids it may show. NULL: any while it owns none, those it owns otherwise.
+    Column("caller_ids", String(8), CheckConstraint("caller_ids IN ('any', 'owned')", name="caller_ids")),
     Column("created_at", BigInteger, nullable=False),
     # Not only above 0: a slot of such a trunk must be a number that a column can hold.
     CheckConstraint("calls_per_second BETWEEN 0.000001 AND 1000000", name="rate"),
@@ -222,6 +218,8 @@ lane = Table(
     Column("task_id", _ID, ForeignKey("task.id"), primary_key=True),
     # The time zones that these numbers share; '' when unknown.
     Column("zone", String(1024), primary_key=True),
+    # The prefix of the routes that carry them; '' also when there is none.
+    Column("route_prefix", String(18), primary_key=True),
     Column("queued", Integer, nullable=False),
     # Every number of the lane up to this call id has left the queue.
     Column("cursor", _ID, nullable=False, server_default="0"),
@@ -253,6 +251,8 @@ call = Table(
     Column("reason", Text),
     # Path of the recording inside the folder of recordings.
     Column("recording", String(64)),
+    # Up to date while the call may still be dialled.
+    Column("route_prefix", String(18), nullable=False, server_default=""),
     UniqueConstraint("task_id", "callee"),
     CheckConstraint(_one_of("state", type(CALL.initial)), name="state"),
     CheckConstraint("outcome IS NULL OR " + _one_of("outcome", Outcome), name="outcome"),
@@ -267,7 +267,15 @@ call = Table(
 )
 _QUEUED = text("state = 'queued'")
 _HELD = text("state IN ('dialling', 'in_progress')")
-Index("ix_call_queue", call.c.task_id, call.c.zone, call.c.id, sqlite_where=_QUEUED, postgresql_where=_QUEUED)
+Index(
+    "ix_call_queue",
+    call.c.task_id,
+    call.c.zone,
+    call.c.route_prefix,
+    call.c.id,
+    sqlite_where=_QUEUED,
+    postgresql_where=_QUEUED,
+)
 Index("ix_call_held", call.c.worker_id, sqlite_where=_HELD, postgresql_where=_HELD)
 
 flow = Table(
@@ -322,6 +330,9 @@ Index("ix_node_due", node.c.due_at, sqlite_where=_PENDING, postgresql_where=_PEN
 # A flow runs one round at a time.
 _RUNNING = text("state = 'in_progress'")
 Index("uq_node_running", node.c.flow_id, unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
+
+#: The tables of other modules, so that whoever has this one has them all.
+ROUTING: tuple[Table, ...] = (schema_routing.caller_id, schema_routing.route, schema_routing.denied)
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.
 GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = ((task, TASK), (call, CALL), (flow, FLOW), (node, NODE))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
 from ringback.model.windows import next_opening
-from ringback.store import lanes, nodes
+from ringback.store import denials, lanes, nodes, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.schema import application, call, lane, task, template
 
@@ -95,10 +95,11 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
             raise
         raise NameTaken(f"taskName: a task named {spec.name!r} exists already") from None
     task_id = int(inserted.scalar_one())
+    route_prefix = (await routes.prefixes(tx, account_id)).of
     # The driver's own executemany: building 200,000 parameter dictionaries would cost more than the inserts.
     await tx.exec_driver_sql(
-        "INSERT INTO call (task_id, callee, zone, texts) VALUES (?, ?, ?, ?)",
-        [(task_id, one.callee, one.zone, one.texts) for one in calls],
+        "INSERT INTO call (task_id, callee, zone, texts, route_prefix) VALUES (?, ?, ?, ?, ?)",
+        [(task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls],
     )
     await lanes.fill(tx, task_id)
     return task_id
@@ -176,6 +177,7 @@ async def submit(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float) ->
         return
     await _move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
     await _move(tx, task_id, TaskEvent.STARTED, now_ms, started_at=now_ms)
+    await denials.skip_denied(tx, task_id)
     await _skip_never_open(tx, task_id, now_ms)
     # A task whose numbers are all skipped has nothing to wait for.
     await finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
@@ -226,7 +228,7 @@ async def _skip_never_open(tx: Tx, task_id: int, now_ms: int) -> None:
     windows = msgspec.json.decode(limits, type=Limits).windows if limits else ()
     if not windows:
         return
-    for zone in list(await tx.scalars(select(lane.c.zone).where(lane.c.task_id == task_id))):
+    for zone in list(await tx.scalars(select(lane.c.zone).where(lane.c.task_id == task_id).distinct())):
         if next_opening(windows, zone, now_ms) is None:
             await _skip_lane(tx, task_id, zone, "no_common_window" if zone else "unknown_zone")
 

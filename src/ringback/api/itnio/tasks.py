@@ -36,7 +36,7 @@ from ringback.model.task import (
 )
 from ringback.model.windows import MAX_WINDOWS, Window, parse_window
 from ringback.roles.control import cancel_tasks
-from ringback.store import accounts, flows, tasks, templates
+from ringback.store import accounts, candidates, flows, tasks, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.database import News
 from ringback.store.tasks import Task, TaskNotFound, TaskWrongState
@@ -115,6 +115,10 @@ async def _store(call: Call, spec: TaskSpec, numbers: NumberList, flow: FlowSpec
             task_id = await tasks.create(tx, call.account.id, spec, numbers.calls, call.now_ms)
         except NameTaken as error:
             raise VendorError(Code.EXISTS, str(error)) from None
+        # It would wait for ever: refused, and with it all that was stored here.
+        refused = await candidates.caller_id_refused(tx, task_id, engine=call.door.settings.telephony)
+        if refused is not None:
+            raise bad("displayNum", refused)
         if flow is not None:
             await flows.create(
                 tx, call.account.id, task_id, flow, parent_template_id=spec.template_id, now_ms=call.now_ms

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from ringback.telephony.addresses import check_callee
 from ringback.telephony.asterisk.ending import Farewell, ended
 from ringback.telephony.port import (
     Answered,
@@ -21,7 +22,6 @@ from ringback.telephony.port import (
     Transferred,
     Trying,
 )
-from ringback.telephony.sip.addressing import check_callee
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping

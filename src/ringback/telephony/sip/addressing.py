@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ringback.telephony.addresses import check_callee, check_caller_id, is_caller_id
+
 if TYPE_CHECKING:
     from ringback.telephony.port import DialOrder
 
-_CALLEE: Final = re.compile(r"\+?[0-9]{1,32}")
-_CALLER_ID: Final = re.compile(r"[0-9A-Za-z+_.-]{0,64}")
 _LABEL: Final = "[0-9A-Za-z_]([0-9A-Za-z_-]*[0-9A-Za-z])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 #: Travels bare in the account line, so no delimiter of that line may be in it.
@@ -75,14 +75,13 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
     """
     destination = order.destination
     check_callee(order.callee)
-    if not _CALLER_ID.fullmatch(order.caller_id):
-        raise ValueError("caller id must be at most 64 of 0-9 A-Z a-z + _ . -")
+    check_caller_id(order.caller_id)
     if not 1 <= destination.port <= 65_535:
         raise ValueError(f"port must be 1 to 65535, got {destination.port}")
     _check_credentials(destination.user, destination.password)
     host, interface = _locate(destination.host)
     user, domain = order.caller_id, host
-    if not user and destination.user and _CALLER_ID.fullmatch(destination.user):
+    if not user and destination.user and is_caller_id(destination.user):
         user = destination.user
     if not user:
         user, domain = ANONYMOUS_USER, ANONYMOUS_DOMAIN
@@ -93,20 +92,16 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
     )
 
 
-def check_callee(text: str) -> None:
-    """Raises ValueError unless ``text`` can be called: what a request address may hold as its user."""
-    if not _CALLEE.fullmatch(text):
-        raise ValueError("callee must be 1 to 32 digits, with or without a leading +")
-
-
 def transfer_uri(address: CallAddress, target: str) -> str:
     """Where a call at ``address`` is transferred to: ``target`` as its trunk would be asked for it.
 
     Raises:
         ValueError: ``target`` cannot stand in a SIP request.
     """
-    if not _CALLEE.fullmatch(target):
-        raise ValueError("transfer target must be 1 to 32 digits, with or without a leading +")
+    try:
+        check_callee(target)
+    except ValueError as error:
+        raise ValueError(f"transfer target: {error}") from None
     return f"sip:{target}@{address.request_uri.partition('@')[2]}"
 
 
