@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -54,9 +55,48 @@ def test_account_trunk_template(tmp_path: Path) -> None:
     assert "(retired)" in ringback("template", "list", folder=tmp_path).stdout
 
 
+def test_a_shut_trunk_is_explained_and_can_be_reset(tmp_path: Path) -> None:
+    ringback("trunk", "add", "c", "--to", "127.0.0.1:5060", folder=tmp_path)
+
+    def listed() -> dict[str, object]:
+        (line,) = ringback("trunk", "list", "--json", folder=tmp_path).stdout.splitlines()
+        found: dict[str, object] = json.loads(line)
+        return found
+
+    assert listed() == {
+        "name": "c",
+        "engine": "sip",
+        "host": "127.0.0.1",
+        "port": 5060,
+        "calls_per_second": 5.0,
+        "channels": 30,
+        "busy": 0,
+        "open": False,
+        "open_since": None,
+        "reason": None,
+        "next_try_at": None,
+        "probing": False,
+        "openings": 0,
+    }
+    for command in (("trunk", "reset", "c"), ("trunk", "set", "c", "--to", "127.0.0.1:5070")):
+        with contextlib.closing(sqlite3.connect(tmp_path / "ringback.db")) as database, database:
+            database.execute(
+                "UPDATE breaker SET strikes = 10, failures = 5, cause = 'no response', opened_at = 1767600000000,"
+                " retry_at = 1767600010000, tries = 1, openings = openings + 1"
+            )
+        text = ringback("trunk", "list", folder=tmp_path).stdout
+        assert "open since 2026-01-05T08:00:00.000Z: no response to 5 calls in a row, next try " in text
+        assert listed()["open_since"] == "2026-01-05T08:00:00.000Z"
+        done = ringback(*command, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert listed()["open"] is False
+    assert listed()["openings"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (("trunk", "reset", "t"), "there is no trunk 't'"),
         (("account", "create", "a", "--time-zone", "Mars/Olympus"), "--time-zone"),
         (("account", "create", "a", "--envelope", "purple"), "--envelope"),
         (("account", "create", "a", "--allow-ip", "300.1.1.1"), "--allow-ip"),

@@ -77,6 +77,22 @@ def test_the_guards_are_those_of_the_state_machines() -> None:
     assert found == {sqlite_state_guard(table, machine) for table, machine in GUARDED}
 
 
+def test_trunks_of_before_the_breakers_get_one() -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    config = migration_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            sa.text(
+                "INSERT INTO trunk (name, engine, calls_per_second, channels, created_at) VALUES ('t', 'sip', 5, 3, 1)"
+            )
+        )
+        upgrade_to_newest(connection)
+        rows = connection.execute(sa.text("SELECT trunk_id, strikes, opened_at FROM breaker")).all()
+    assert rows == [(1, 0, None)]
+
+
 def test_migrating_again_changes_nothing() -> None:
     engine = migrated()
     with engine.begin() as connection:
