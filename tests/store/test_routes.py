@@ -230,6 +230,20 @@ def test_lanes_follow_when_routes_come_and_go(database: Database) -> None:
     database.run(story)
 
 
+def test_a_number_that_moves_to_a_lane_behind_its_cursor_is_not_lost(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        idle = await rig.new_trunk("idle", engine="sip")
+        await add(rig, "49", idle)
+        await add(rig, "", rig.trunk)
+        await rig.new_task([BERLIN, LONDON, PARIS])
+        assert set(await carried(rig)) == {LONDON, PARIS}
+        await remove(rig, "49", idle)
+        await rig.check_counters()
+        assert await carried(rig) == {BERLIN: rig.trunk}
+
+    database.run(story)
+
+
 def test_an_accounts_route_for_all_takes_numbers_from_shared_routes_and_gives_them_back(database: Database) -> None:
     async def story(rig: Rig) -> None:
         await add(rig, "49", rig.trunk)
