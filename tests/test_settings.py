@@ -21,6 +21,7 @@ OTHERS = {
     "drain_seconds": "0",
     "idle_poll_seconds": "0.25",
     "sip_workers": "4",
+    "recordings": "/srv/recordings",
     "max_body_megabytes": "1",
     "log_level": "debug",
     "log_format": "json",
@@ -112,6 +113,7 @@ WRONG = {
     "no_reply_seconds": ("0", "must be more than 0"),
     "drain_seconds": ("-1", "must not be negative"),
     "idle_poll_seconds": ("nan", "must be a number, got nan"),
+    "recordings": (" ", "must be the name of a folder"),
     "sip_workers": ("-2", "must be more than 0"),
     "max_body_megabytes": ("", "must be a whole number, got ''"),
 }

@@ -23,6 +23,7 @@ CONFIG_FILE = "ringback.toml"
 PREFIX = "RINGBACK_"
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
+_APPLICATION = re.compile(r"[A-Za-z][0-9A-Za-z]{1,31}")
 _MORE_THAN_ZERO = (
     "minute_seconds",
     "timestamp_tolerance_seconds",
@@ -60,6 +61,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_poll_seconds: float = 1.0
     #: Worker processes of the embedded SIP engine; each holds up to 100 calls.
     sip_workers: int = 2
+    #: The Asterisk servers, with commas between: http://USER:PASSWORD@HOST:PORT?weight=N&lines=N.
+    asterisk: str = ""
+    #: Name of the application at Asterisk; two Ringbacks on one Asterisk need two.
+    asterisk_name: str = "ringback"
+    #: The folder where prompts are put for Asterisk to read; the same path on both.
+    asterisk_sounds: str = "sounds"
+    #: Listen to the start of every answered call at Asterisk for an answering machine.
+    asterisk_detect_machines: bool = True
+    #: The folder of the recordings of calls, made when first needed, readable by its owner only.
+    recordings: str = "recordings"
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -74,10 +85,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"{name} must be a number, got {value}")
             if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
                 raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
+        if not self.recordings.strip() or "\0" in self.recordings:
+            raise ValueError(f"recordings must be the name of a folder, got {self.recordings!r}")
         try:
             split_address(self.listen)
         except ValueError as error:
             raise ValueError(f"listen {error}") from None
+        if not _APPLICATION.fullmatch(self.asterisk_name):
+            raise ValueError("asterisk_name must be 2 to 32 letters and digits, a letter first")
         for network in self.proxies:
             try:
                 ipaddress.ip_network(network)
@@ -138,7 +153,7 @@ def _wanted(kind: Any) -> str:
     choices = get_args(kind)
     if choices:
         return "one of " + ", ".join(choices)
-    return {int: "a whole number", float: "a number", str: "a text"}[kind]
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -158,6 +158,8 @@ def test_metrics_show_what_is_stored(world: World) -> None:
         assert samples == {
             ("ringback_trunk_lines_busy", "t"): 0,
             ("ringback_trunk_lines", "t"): 1000,
+            ("ringback_trunk_breaker_open", "t"): 0,
+            ("ringback_trunk_breaker_openings", "t"): 0,
             ("ringback_tasks", "calling"): 1,
             ("ringback_tasks", "waiting"): 1,
             ("ringback_calls", "queued"): 3,

@@ -84,13 +84,15 @@ def test_the_template_may_be_named_either_way(world: World) -> None:
     world.run(story())
 
 
-def test_what_cannot_be_done_is_said_on_success(world: World) -> None:
+def test_a_recording_can_be_asked_for(world: World) -> None:
     async def story() -> None:
         done = await world.post(SEND, world.task_body(enableRecording=1))
         assert (done["code"], type(done["data"])) == (0, int)
-        assert done["warning"] == "enableRecording: this version does not record calls"
-        quiet = await world.post(SEND, world.task_body(taskName="quiet"))
-        assert "warning" not in quiet
+        assert "warning" not in done
+        async with world.store.read() as tx:
+            task = await tasks.get(tx, done["data"])
+        assert task is not None
+        assert task.limits.record
 
     world.run(story())
 

@@ -203,6 +203,7 @@ def test_run_on_an_own_server(tmp_path: Path) -> None:
         *("callee", "outcome", "sip_code", "q850_cause", "ring_ms", "talk_ms", "hung_up_by", "keys", "intent"),
         *("trunk", "started_at", "ended_at", "reason"),
     ]
+    assert {call["recording"] for call in calls} == {None}
     assert {call["callee"]: call["outcome"] for call in calls} == {
         "4930123400": "answered",
         "4930123485": "unreachable",

@@ -2,115 +2,93 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from e2e.processes import Program, far_end, ringback, serving
+from e2e.campaign import Campaign, dialled_twice, invites
+from e2e.processes import far_end, serving
 from e2e.vendor import Vendor
 from e2e.waiting import until
-from ringback.farend.log import Invited, read_log
+from tests.parts.asterisk_process import asterisk
 
 #: Persons, keys, busy ones that answer later, and refusals.
 ENDINGS = ("00", "01", "02", "03", "40", "45", "55", "60", "61", "62", "63", "80", "85", "90", "94", "96")
 NUMBERS = [f"99000{group}{ending}" for group in range(4) for ending in ENDINGS]
 
 
-@pytest.mark.enable_socket
-@pytest.mark.sip
-@pytest.mark.crash
+ENVIRON = {"RINGBACK_MINUTE_SECONDS": "1", "RINGBACK_LOG_LEVEL": "warning"}
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.sip, pytest.mark.crash]
+
+
 def test_kill_in_the_middle_of_a_round(tmp_path: Path) -> None:
-    log = tmp_path / "farend.jsonl"
-    environ = {"RINGBACK_MINUTE_SECONDS": "1", "RINGBACK_LOG_LEVEL": "warning"}
-    with far_end(tmp_path, log) as carrier:
-        port = carrier.line_with("far end listening on ").rpartition(":")[2]
-        template_id = _furnish(tmp_path, port, environ)
-        with serving(tmp_path, environ) as first:
-            vendor = _vendor(first)
-            created = vendor.post("/voice/group/call/send/agent", _request(template_id))
-            assert created["code"] == 0, created
-            parent = created["data"]
-            flow = vendor.flow_of(parent)
+    kill_in_the_middle_of_a_round(tmp_path, ENVIRON)
+
+
+def test_kill_in_the_middle_of_a_round_at_asterisk(tmp_path: Path) -> None:
+    with asterisk() as running:
+        environ = {**ENVIRON, **running.environ}
+        campaign = kill_in_the_middle_of_a_round(tmp_path, environ)
+        assert "0 active channels" in running.command("core show channels"), "nothing of the dead process lives on"
+    hung_up = [call for call in campaign.all_calls if "the process that held the call died" in call["reason"]]
+    assert hung_up, "calls that lived on at Asterisk were settled by asking it"
+
+
+def kill_in_the_middle_of_a_round(folder: Path, environ: dict[str, str]) -> Story:
+    log = folder / "farend.jsonl"
+    campaign = Story(folder, environ)
+    with far_end(folder, log) as carrier:
+        campaign.furnish(carrier.line_with("far end listening on ").rpartition(":")[2], cps=20, channels=60)
+        with serving(folder, environ) as first:
+            vendor = campaign.vendor(first)
+            flow = {"recallType": 1, "recallInterval": 1, "recallNum": 2}
+            parent = campaign.create(vendor, NUMBERS, recallFlow=flow)
+            key = vendor.flow_of(parent)
             # Into the first recall round: some of its calls have reached the carrier, others have not.
             in_round = until(lambda: _seen_in_later_tasks(log, parent) >= 8 or None, what="calls of the first round")
             assert in_round
             first.kill()
-        seen_before = _invites(log)
-        with serving(tmp_path, environ) as second:
-            vendor = _vendor(second)
-            answer = until(lambda: _completed(vendor, flow), what="the flow to complete")
+        seen_before = len(invites(log))
+        with serving(folder, environ) as second:
+            vendor = campaign.vendor(second)
+            answer = until(lambda: _completed(vendor, key), what="the flow to complete")
             assert second.stop() == 0
-    invites = _invites(log)
-    assert len(invites) > len(seen_before), "the restarted server dialled on"
-    _check(tmp_path, environ, parent, answer, invites)
+    assert len(invites(log)) > seen_before, "the restarted server dialled on"
+    assert dialled_twice(log) == []
+    campaign.check(parent, answer, log)
+    return campaign
 
 
-def _check(folder: Path, environ: dict[str, str], parent: int, answer: dict, invites: list[Invited]) -> None:
-    """Compare the carrier's log with the store, call by call."""
-    rounds = [parent, *(node["taskId"] for node in answer["data"]["nodeList"])]
-    assert None not in rounds
-    seen = Counter((entry.task, entry.callee) for entry in invites)
-    assert [pair for pair, count in seen.items() if count > 1] == [], "dialled twice within one task"
-    expected = set(NUMBERS)
-    unknown = 0
-    for task_id in rounds:
-        calls = _calls(folder, environ, task_id)
-        assert {call["callee"] for call in calls} == expected, "the round's numbers are those it had to recall"
-        assert all(call["outcome"] for call in calls), "every call has an outcome"
-        for call in calls:
-            reached = (str(task_id), call["callee"]) in seen
-            # What the carrier saw is stored; what it never saw can only be a call held by the process that was killed.
-            assert reached or call["outcome"] == "unknown", call
-            unknown += call["outcome"] == "unknown"
-        expected = {call["callee"] for call in calls if call["outcome"] not in ("answered", "voicemail")}
-    assert unknown > 0, "the kill came while calls were in the air"
+class Story(Campaign):
+    """Compares the carrier's log with the store, call by call."""
 
+    all_calls: list[dict]
 
-def _furnish(folder: Path, port: str, environ: dict[str, str]) -> int:
-    template = folder / "t.yaml"
-    template.write_text('name: t\nsteps:\n  - gather: {say: "Press one.", timeout: 1}\n  - tag: "100"\n')
-    for arguments in (
-        ("account", "create", "me", "--api-key", "key1", "--api-secret", "secret1"),
-        ("trunk", "add", "out", "--to", f"127.0.0.1:{port}", "--cps", "20", "--channels", "60"),
-    ):
-        done = ringback(*arguments, folder=folder, environ=environ)
-        assert done.returncode == 0, done.stderr
-    added = ringback("template", "add", str(template), folder=folder, environ=environ)
-    assert added.returncode == 0, added.stderr
-    return int(added.stdout.splitlines()[-1])
-
-
-def _request(template_id: int) -> dict:
-    return {
-        "appId": "default",
-        "taskName": "crash",
-        "agentId": template_id,
-        "maxRingingTime": 20,
-        "numberInfoList": [{"calleeNumber": number} for number in NUMBERS],
-        "recallFlow": {"recallType": 1, "recallInterval": 1, "recallNum": 2},
-    }
-
-
-def _vendor(server: Program) -> Vendor:
-    return Vendor(server.line_with("ringback listening on ").split()[-1], "key1", "secret1")
-
-
-def _invites(log: Path) -> list[Invited]:
-    return [entry for entry in read_log(log) if isinstance(entry, Invited)]
+    def check(self, parent: int, answer: dict, log: Path) -> None:
+        """Every round has the right numbers, and every call of it an outcome that the carrier's log bears out."""
+        rounds = [parent, *(node["taskId"] for node in answer["data"]["nodeList"])]
+        assert None not in rounds
+        seen = {(entry.task, entry.callee) for entry in invites(log)}
+        expected = set(NUMBERS)
+        self.all_calls = []
+        for task_id in rounds:
+            calls = self.calls(task_id)
+            assert {call["callee"] for call in calls} == expected, "the round's numbers are those it had to recall"
+            assert all(call["outcome"] for call in calls), "every call has an outcome"
+            for call in calls:
+                # What the carrier never saw can only be a call held by the process that was killed.
+                assert (str(task_id), call["callee"]) in seen or call["outcome"] == "unknown", call
+            expected = {call["callee"] for call in calls if call["outcome"] not in ("answered", "voicemail")}
+            self.all_calls += calls
+        died = [call for call in self.all_calls if "held the call died" in call["reason"]]
+        assert died, "the kill came while calls were in the air"
 
 
 def _seen_in_later_tasks(log: Path, parent: int) -> int:
-    return sum(entry.task != str(parent) for entry in _invites(log))
+    return sum(entry.task != str(parent) for entry in invites(log))
 
 
 def _completed(vendor: Vendor, flow: int) -> dict | None:
     answer = vendor.post("/voice/recallFlow/queryDetail", {"keyId": flow})
     return answer if answer["data"]["status"] == 2 else None
-
-
-def _calls(folder: Path, environ: dict[str, str], task_id: int) -> list[dict]:
-    shown = ringback("calls", str(task_id), "--json", folder=folder, environ=environ)
-    assert shown.returncode == 0, shown.stderr
-    return [json.loads(line) for line in shown.stdout.splitlines()]

@@ -34,6 +34,7 @@ def _record(call_id: int, callee: str, earlier: int) -> CallRecord:
         started_at=1,
         ended_at=2,
         reason="",
+        recording=None,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringback.model.breaker import PROBE_PATIENCE_MS, Breaker, probing
 from ringback.model.dispatch import LaneView, Plan, TaskView, TrunkView, plan_lease
 from ringback.model.pacing import spacing_us
 from ringback.model.windows import Window, is_open
@@ -20,6 +21,16 @@ HORIZON_US = 100_000
 GRACE_US = 250_000
 DAY_MINUTES = 1440
 
+NOW_MS = NOW_US // 1000
+breakers = st.just(Breaker()) | st.builds(
+    Breaker,
+    failures=st.just(5),
+    cause=st.just("no response"),
+    opened_at=st.just(NOW_MS - 1000),
+    retry_at=st.sampled_from([0, NOW_MS - 1, NOW_MS, NOW_MS + 50, NOW_MS + 10_000, NOW_MS + 10**9]),
+    tries=st.just(1),
+)
+
 trunk_views = st.builds(
     TrunkView,
     id=st.just(0),
@@ -28,6 +39,8 @@ trunk_views = st.builds(
     channels=st.integers(1, 40),
     busy=st.integers(0, 40),
     next_slot_us=st.sampled_from([0, NOW_US - 1, NOW_US, NOW_US + 40_000, NOW_US + HORIZON_US, NOW_US + 10**10]),
+    breaker=breakers,
+    headroom=st.none() | st.integers(0, 30),
 )
 lane_lists = st.lists(
     st.builds(
@@ -83,7 +96,7 @@ class World(msgspec.Struct):
             count = len(grant.slots_us)
             self.free_lines -= count
             self.trunks = [
-                msgspec.structs.replace(one, busy=one.busy + count) if one.id == grant.trunk_id else one
+                self._after(one, grant.slots_us, probe=one.id in plan.probes) if one.id == grant.trunk_id else one
                 for one in self.trunks
             ]
             self.tasks = [
@@ -105,10 +118,23 @@ class World(msgspec.Struct):
             for one in self.trunks
         ]
 
+    def _after(self, trunk: TrunkView, slots_us: list[int], *, probe: bool) -> TrunkView:
+        return msgspec.structs.replace(
+            trunk,
+            busy=trunk.busy + len(slots_us),
+            headroom=None if trunk.headroom is None else max(0, trunk.headroom - len(slots_us)),
+            breaker=probing(trunk.breaker, 1, slots_us[0] // 1000) if probe else trunk.breaker,
+        )
+
     def end_calls(self) -> None:
-        """Every call ends."""
+        """Every call ends, and shows that its trunk is alive."""
         self.free_lines = 1_000_000
-        self.trunks = [msgspec.structs.replace(one, busy=0) for one in self.trunks]
+        self.trunks = [
+            msgspec.structs.replace(
+                one, busy=0, headroom=30, breaker=Breaker() if one.breaker.probe_id is not None else one.breaker
+            )
+            for one in self.trunks
+        ]
         self.tasks = [msgspec.structs.replace(one, active=0) for one in self.tasks]
 
 
@@ -154,6 +180,13 @@ def test_no_limit_is_exceeded(world: World) -> None:
         trunk = trunks[trunk_id]
         slots.sort()
         assert trunk.busy + len(slots) <= trunk.channels
+        retry_ms = trunk.breaker.retry_ms(world.now_us // 1000)
+        assert (trunk_id in plan.probes) == (retry_ms is not None)
+        if retry_ms is not None:
+            assert len(slots) == 1
+            assert slots[0] >= retry_ms * 1000
+        elif trunk.headroom is not None:
+            assert len(slots) <= trunk.headroom
         assert all(world.now_us <= slot <= world.now_us + HORIZON_US for slot in slots)
         assert all(later - earlier >= spacing_us(trunk.rate) for earlier, later in pairwise(slots))
         # Slots that an earlier plan gave out are behind these, unless the clock was set back since.
@@ -196,6 +229,13 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
                 assert trunk.busy + given_out[trunk.id] == trunk.channels
             case "all lines of the telephony engine are busy":
                 assert given_out.total() == world.free_lines
+            case _ if "is shut" in reason:
+                assert trunk is not None
+                assert trunk.breaker.opened_at is not None
+                assert given_out[trunk.id] <= 1
+            case _ if "has not responded" in reason:
+                assert trunk is not None
+                assert given_out[trunk.id] == trunk.headroom
             case _:
                 assert trunk is not None
                 assert reason == f"trunk {trunk.name} is at its rate"
@@ -345,3 +385,43 @@ def test_when_all_is_given_out_only_an_event_brings_more() -> None:
     plan = World(NOW_US, 9, [trunk()], [task(1, 2)]).plan()
     assert [len(grant.slots_us) for grant in plan.grants] == [2]
     assert plan.wake_us is None
+
+
+def open_breaker(retry_in_ms: int) -> Breaker:
+    return Breaker(
+        failures=5, cause="no response", opened_at=NOW_MS - 1, retry_at=NOW_MS + retry_in_ms, tries=1, openings=1
+    )
+
+
+def test_a_shut_trunk_gives_nothing_until_its_next_try_and_then_one_call() -> None:
+    world = World(NOW_US, 9, [trunk(breaker=open_breaker(10_000))], [task(1, 5), task(2, 5)])
+    plan = world.plan()
+    reason = "trunk t1 is shut: no response to 5 calls in a row; next try at 08:00:10 UTC"
+    assert (plan.grants, plan.waiting) == ([], {1: reason, 2: reason})
+    assert plan.wake_us == NOW_US + 10_000_000
+    world.now_us = NOW_US + 9_950_000
+    plan = world.plan()
+    assert [(grant.task_id, grant.slots_us) for grant in plan.grants] == [(1, [NOW_US + 10_000_000])]
+    assert plan.probes == {1}
+    assert plan.waiting.keys() == {2}
+    assert plan.wake_us == NOW_US + 10_000_000 + PROBE_PATIENCE_MS * 1000
+    world.apply(plan)
+    plan = world.plan()
+    assert plan.grants == []
+    assert plan.waiting[1] == "trunk t1 is shut: no response to 5 calls in a row; one call is trying it now"
+
+
+def test_a_probe_needs_a_line_and_no_headroom() -> None:
+    shut = open_breaker(0)
+    plan = World(NOW_US, 9, [trunk(breaker=shut, headroom=0)], [task(1, 5)]).plan()
+    assert plan.probes == {1}
+    plan = World(NOW_US, 9, [trunk(breaker=shut, channels=2, busy=2)], [task(1, 5)]).plan()
+    assert (plan.grants, plan.waiting) == ([], {1: "all lines of trunk t1 are busy"})
+
+
+def test_a_trunk_that_does_not_respond_is_not_dialled_on() -> None:
+    plan = World(NOW_US, 99, [trunk(rate=1000.0, headroom=2)], [task(1, 50)]).plan()
+    assert [len(grant.slots_us) for grant in plan.grants] == [2]
+    assert plan.wake_us is None
+    plan = World(NOW_US, 99, [trunk(headroom=0)], [task(1, 50)]).plan()
+    assert plan.waiting == {1: "trunk t1 has not responded to the last 30 calls"}

@@ -18,6 +18,7 @@ from ringback.model.template import (
     Step,
     Tag,
     Template,
+    Transfer,
     faults_of,
     substituted,
     variables,
@@ -38,13 +39,20 @@ RICH = make(
             Play("sounds/chime.wav"),
             Gather(prompt=Say("Press one, ${text1}"), keys="12#", max_keys=2, timeout=7.5, cases={"1#": "second"}),
         ],
-        "second": [Gather(prompt=Play("bye.wav"), default="first"), Tag("101"), Tag("7"), Tag("101"), Hangup()],
+        "second": [
+            Gather(prompt=Play("bye.wav"), default="first"),
+            Tag("101"),
+            Tag("7"),
+            Tag("101"),
+            Transfer("${text4}"),
+            Hangup(),
+        ],
     },
 )
 
 
 def test_what_a_template_tells_of_itself() -> None:
-    assert RICH.text_variables() == ("text1", "text2", "text10")
+    assert RICH.text_variables() == ("text1", "text2", "text4", "text10")
     assert RICH.files() == ("sounds/chime.wav", "bye.wav")
     assert RICH.intents() == ("101", "7")
 
@@ -66,6 +74,7 @@ def test_json_round_trip() -> None:
         {"step": "tag", "intent": "101"},
         {"step": "tag", "intent": "7"},
         {"step": "tag", "intent": "101"},
+        {"step": "transfer", "target": "${text4}"},
         {"step": "hangup"},
     ]
 
@@ -113,6 +122,15 @@ def test_json_with_a_fault_is_not_decoded(stored: bytes) -> None:
         (Tag("a b"), "tag", "code"),
         (Tag("é"), "tag", "code"),
         (Tag("1\n"), "tag", "code"),
+        (Transfer(""), "transfer", "1 to 32 digits"),
+        (Transfer("1" * 33), "transfer", "1 to 32 digits"),
+        (Transfer("alice"), "transfer", "1 to 32 digits"),
+        (Transfer("49 30"), "transfer", "1 to 32 digits"),
+        (Transfer("100\n"), "transfer", "1 to 32 digits"),
+        (Transfer("100@example.com"), "transfer", "1 to 32 digits"),
+        (Transfer("${text11}"), "transfer", "${text1} to ${text10}"),
+        (Transfer("${text1"), "transfer", "${text1} to ${text10}"),
+        (Transfer("0${text1}"), "transfer", "${text1} to ${text10}"),
         (Gather(prompt=Say("${x}")), "gather.say", "is not known"),
         (Gather(prompt=Play("/x")), "gather.play", "own folder"),
         (Gather(keys=""), "gather.keys", "each once"),

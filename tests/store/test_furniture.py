@@ -121,10 +121,10 @@ def test_a_trunk_is_changed_in_what_is_given(database: Database) -> None:
         await rig.new_task(3)
         await rig.lease()
         async with rig.store.write() as tx:
-            await trunks.change(tx, "t1")
-            await trunks.change(tx, "t1", host="10.0.0.2", calls_per_second=2.5)
-            await trunks.change(tx, "t1", channels=3)
-            await trunks.change(tx, "nothing", channels=1)
+            await trunks.change(tx, "t1", now_ms=1)
+            await trunks.change(tx, "t1", host="10.0.0.2", calls_per_second=2.5, now_ms=1)
+            await trunks.change(tx, "t1", channels=3, now_ms=1)
+            await trunks.change(tx, "nothing", channels=1, now_ms=1)
         async with rig.store.read() as tx:
             (trunk,) = await trunks.everyone(tx)
         assert (trunk.host, trunk.port, trunk.calls_per_second, trunk.channels, trunk.busy) == (
@@ -136,9 +136,9 @@ def test_a_trunk_is_changed_in_what_is_given(database: Database) -> None:
         )
         async with rig.store.write() as tx:
             with pytest.raises(trunks.TrunkInUse, match="more calls in the air than 2"):
-                await trunks.change(tx, "t1", channels=2)
+                await trunks.change(tx, "t1", channels=2, now_ms=1)
             with pytest.raises(IntegrityError, match="ck_trunk_rate"):
-                await trunks.change(tx, "t1", calls_per_second=0)
+                await trunks.change(tx, "t1", calls_per_second=0, now_ms=1)
 
     database.run(story)
 

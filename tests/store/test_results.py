@@ -30,6 +30,7 @@ def test_a_result_is_stored_in_full(database: Database) -> None:
             keys="1#",
             intent="101",
             reason="beep",
+            recording="1/1.wav",
         )
         async with rig.store.write() as tx:
             assert await calls.ended(tx, rig.worker, [result], rig.clock.ms, minute_seconds=60) == [task_id]
@@ -38,6 +39,7 @@ def test_a_result_is_stored_in_full(database: Database) -> None:
             assert await records.count_by_end(tx, task_id) == {"voicemail": 1}
         for name in ("outcome", "ended_at", "sip_code", "q850_cause", "ring_ms", "talk_ms", "hung_up_by", "keys"):
             assert getattr(record, name) == getattr(result, name), name
+        assert record.recording == "1/1.wav"
         assert (record.intent, record.reason, record.trunk, record.started_at) == ("101", "beep", "t1", rig.clock.ms)
         task = await rig.task(task_id)
         assert (task.answered, task.failed, task.talk_ms) == (1, 0, 7000)

@@ -39,6 +39,7 @@ PHRASES = {
     302: "Moved Temporarily",
     401: "Unauthorized",
     404: "Not Found",
+    405: "Method Not Allowed",
     407: "Proxy Authentication Required",
     480: "Temporarily Unavailable",
     481: "Call Does Not Exist",

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
-from ringback.telephony.port import Answered, Ended, KeyPressed, Prompt, PromptFinished
+import pytest
+
+from ringback.telephony.port import (
+    Answered,
+    Destination,
+    DialOrder,
+    Ended,
+    KeyPressed,
+    Prompt,
+    PromptFinished,
+    Transferred,
+)
+from ringback.telephony.sip.addressing import address_call
 from ringback.telephony.sip.leg import SipLeg, lost
 from ringback.telephony.sip.messages import (
     HangUp,
     Happened,
     StopPlaying,
+    Transfer,
     What,
     decode_from_worker,
     read_frame,
@@ -17,6 +30,9 @@ from ringback.telephony.sip.messages import (
 )
 
 PROMPT = Prompt("k", b"")
+ADDRESS = address_call(
+    DialOrder(call_id=7, task_id=1, callee="100", caller_id="", destination=Destination(host="192.0.2.1", port=5070))
+)
 
 
 class FakeWorker:
@@ -37,7 +53,7 @@ def finished(number):
 def test_a_prompt_that_finished_while_it_was_stopped_or_replaced_is_not_told():
     async def story():
         worker = FakeWorker()
-        leg = SipLeg(7, worker)
+        leg = SipLeg(7, worker, ADDRESS)
         await leg.play(PROMPT)
         await leg.play(PROMPT)
         leg.deliver(finished(1))
@@ -57,7 +73,7 @@ def test_a_prompt_that_finished_while_it_was_stopped_or_replaced_is_not_told():
 def test_nothing_follows_the_end():
     async def story():
         worker = FakeWorker()
-        leg = SipLeg(7, worker)
+        leg = SipLeg(7, worker, ADDRESS)
         leg.deliver(Happened(7, What.ANSWERED))
         leg.deliver(Happened(7, What.ENDED, ended=Ended(sip_code=200)))
         leg.deliver(lost(7, "late"))
@@ -74,10 +90,28 @@ def test_nothing_follows_the_end():
 def test_hanging_up_twice_is_asked_once():
     async def story():
         worker = FakeWorker()
-        leg = SipLeg(7, worker)
+        leg = SipLeg(7, worker, ADDRESS)
         await leg.hang_up()
         await leg.hang_up()
         assert worker.commands == [HangUp(7)]
+
+    asyncio.run(story())
+
+
+def test_a_transfer_is_asked_of_the_trunk_of_the_call():
+    async def story():
+        worker = FakeWorker()
+        leg = SipLeg(7, worker, ADDRESS)
+        for target in ("", "alice", "49 30", "1@example.com", "1;method=BYE", "1" * 33):
+            with pytest.raises(ValueError, match="transfer target must be 1 to 32 digits"):
+                await leg.transfer(target)
+        await leg.transfer("+4930")
+        assert worker.commands == [Transfer(7, "sip:+4930@192.0.2.1:5070")]
+        leg.deliver(Happened(7, What.TRANSFERRED, transferred=Transferred(accepted=False, sip_code=603)))
+        assert await leg.next_event() == Transferred(accepted=False, sip_code=603)
+        leg.deliver(lost(7, "gone"))
+        await leg.transfer("1")
+        assert len(worker.commands) == 1
 
     asyncio.run(story())
 

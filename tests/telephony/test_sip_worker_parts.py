@@ -7,17 +7,17 @@ import asyncio
 import pytest
 
 from ringback.clock import VirtualClock
-from ringback.telephony.port import BYTES_PER_SECOND, Ended, HungUpBy
+from ringback.telephony.port import BYTES_PER_SECOND, Ended, HungUpBy, Transferred
 from ringback.telephony.sip.messages import Happened, What
 from ringback.telephony.sip.wire import Seen
 
 pytest.importorskip("baresip")
 
 from baresip import Event, StackEvent
-from baresip.errors import AudioNotActive, StaleHandleError
+from baresip.errors import AudioNotActive, StaleHandleError, TransferFailed
 
 from ringback.telephony.sip.media import AHEAD_BYTES, MediaLoop
-from ringback.telephony.sip.outgoing_call import CONFIRM_SECONDS, RESPONSE_GRACE_SECONDS, OutgoingCall
+from ringback.telephony.sip.outgoing_call import CONFIRM_SECONDS, RESPONSE_GRACE_SECONDS, TRANSFER_SECONDS, OutgoingCall
 from ringback.telephony.sip.worker import ENGINE_SILENT_SECONDS, Worker
 
 FRAME_BYTES = BYTES_PER_SECOND // 50
@@ -196,15 +196,27 @@ class FakeNative:
         self.hung_up_at = self._clock.monotonic()
         self.closed()
 
+    async def transfer(self, uri, *, timeout):  # noqa: ASYNC109 - the binding's signature
+        await self._clock.sleep(timeout)
+        raise TransferFailed(f"no transfer outcome within {timeout:g} s")
+
 
 class Story:
     """One call with its events."""
 
-    def __init__(self, clock, media):
+    def __init__(self, clock, media, *, most_seconds=7_200, record=None):
         self.clock = clock
         self.told = []
         self.ended = asyncio.Event()
-        self.call = OutgoingCall(7, media, self.told.append, self.ended.set, detect_machine=True)
+        self.call = OutgoingCall(
+            7,
+            media,
+            self.told.append,
+            self.ended.set,
+            detect_machine=True,
+            most_seconds=most_seconds,
+            record=record,
+        )
         self.native = FakeNative(clock)
         self.native.closed = lambda: self.on(Event.CALL_CLOSED, "Rejected by user")
 
@@ -221,9 +233,9 @@ class Story:
         return [happened.what for happened in self.told]
 
 
-def tell(what):
+def tell(what, **parts):
     """Run ``what(story)`` in virtual time."""
-    return with_loop(lambda clock, media: what(Story(clock, media)))
+    return with_loop(lambda clock, media: what(Story(clock, media, **parts)))
 
 
 def test_everything_can_overtake_the_completion_of_the_dial():
@@ -341,6 +353,52 @@ def test_a_hang_up_on_both_sides_at_once():
         assert (ended.hung_up_by, ended.q850_cause) == (HungUpBy.CALLEE, 16)
 
     tell(what)
+
+
+@pytest.mark.parametrize("response", [None, 202])
+def test_a_transfer_without_a_report_goes_by_the_response(response):
+    async def what(story):
+        story.call.placed(story.native)
+        story.on(Event.CALL_ESTABLISHED)
+        story.call.transfer("sip:1@192.0.2.1")
+        story.call.transfer("sip:2@192.0.2.1")  # one at a time
+        story.call.on_wire(Seen("REFER", 100))
+        story.call.on_wire(Seen("REFER", 407))
+        if response is not None:
+            story.call.on_wire(Seen("REFER", response))
+        await story.clock.sleep(TRANSFER_SECONDS + 1)
+        if response is None:
+            story.call.hang_up()
+        ended = await story.end()
+        accepted = response is not None
+        answers = [happened.transferred for happened in story.told if happened.what is What.TRANSFERRED]
+        assert answers == [Transferred(accepted=accepted, sip_code=response)]
+        assert ended.reason == ("transferred" if accepted else "hung up")
+        assert story.native.hung_up_at >= TRANSFER_SECONDS
+
+    tell(what)
+
+
+def test_the_longest_duration_counts_from_the_invite_and_ends_with_the_call(capsys):
+    async def what(story):
+        story.call.placed(story.native)
+        await story.clock.sleep(40)
+        story.on(Event.CALL_ESTABLISHED)
+        ended = await story.end()
+        assert (story.native.hung_up_at, ended.reason) == (60, "longest duration")
+
+    tell(what, most_seconds=60)
+
+    async def short(story):
+        story.call.placed(story.native)
+        story.on(Event.CALL_CLOSED, "486 Busy Here")
+        await story.end()
+        await story.clock.sleep(100)
+        assert story.native.hung_up_at is None
+
+    capsys.readouterr()
+    tell(short, most_seconds=60)
+    assert "outlived" not in capsys.readouterr().out
 
 
 def test_keys_that_are_none_are_dropped():

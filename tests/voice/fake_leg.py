@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ringback.clock import VirtualClock
-from ringback.telephony.port import CallEvent, Ended, HungUpBy, Prompt, PromptFinished
+from ringback.telephony.port import CallEvent, Ended, HungUpBy, Prompt, PromptFinished, Transferred
 from ringback.voice.prompts import PromptMaker
 from ringback.voice.speech import Speech
 from ringback.voice.talk import TalkResult, talk
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 #: A file of each length that the tests play.
 AUDIO = {f"{seconds}s.wav": bytes([seconds, 0]) * 8_000 * seconds for seconds in (1, 2, 3)}
 
+ACCEPTED = Transferred(accepted=True, sip_code=200)
+
 
 class FakeLeg:
     """Plays prompts in (virtual) time and lets the callee act by a script of (seconds since the answer, event).
 
     ``done`` is what was asked of it: (seconds, what). With ``finishes_prompts=False`` or ``reports_end=False`` it is an
-    engine that forgets to say so.
+    engine that forgets to say so. ``transfer`` is the answer to a transfer, which comes a second later.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class FakeLeg:
         *,
         finishes_prompts: bool = True,
         reports_end: bool = True,
+        transfer: Transferred | ValueError = ACCEPTED,
     ) -> None:
         self.done: list[tuple[float, str]] = []
         self.ended = False
@@ -43,6 +46,8 @@ class FakeLeg:
         self._events: asyncio.Queue[CallEvent] = asyncio.Queue()
         self._finishes_prompts = finishes_prompts
         self._reports_end = reports_end
+        self._transfer = transfer
+        self._transferring: asyncio.Task[None] | None = None
         self._playing: asyncio.Task[None] | None = None
         # One task for all: timers of the same instant fire in no particular order.
         self._script = asyncio.create_task(self._act(sorted(script, key=lambda entry: entry[0])))
@@ -64,6 +69,18 @@ class FakeLeg:
         self._log("stop")
         self._stop()
 
+    async def transfer(self, target: str) -> None:
+        self._log(f"transfer {target}")
+        if isinstance(self._transfer, ValueError):
+            raise self._transfer
+        self._transferring = asyncio.create_task(self._answer_transfer(self._transfer))
+
+    async def _answer_transfer(self, answer: Transferred) -> None:
+        await self._clock.sleep(1)
+        self.emit(answer)
+        if answer.accepted and self._reports_end:
+            self.emit(Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred"))
+
     async def hang_up(self) -> None:
         self._log("hang up")
         self._stop()
@@ -76,7 +93,7 @@ class FakeLeg:
             self._events.put_nowait(event)
 
     async def close(self) -> None:
-        tasks = [self._script, *([self._playing] if self._playing else [])]
+        tasks = [task for task in (self._script, self._playing, self._transferring) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

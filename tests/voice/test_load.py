@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Tag, Template
+from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Tag, Template, Transfer
 from ringback.voice.load import MAX_SOURCE_BYTES, TemplateError, load_template, load_template_text
 from ringback.voice.yaml_tree import MAX_PROBLEMS, MAX_VALUES
 
@@ -41,8 +41,11 @@ nodes:
       - say: 2026
       - gather:
           play: sounds/chime.wav
+      - transfer: +4930123456
+      - transfer: ${text2}
       - hangup
 """
+TRANSFERS = [Transfer("+4930123456"), Transfer("${text2}")]
 
 
 def wav(seconds: float = 0.5, rate: int = 8_000) -> bytes:
@@ -92,7 +95,7 @@ def test_a_whole_file(folder: Path) -> None:
                     default="ask",
                 ),
             ],
-            "done": [Tag("0101"), Say("2026"), Gather(prompt=Play("sounds/chime.wav")), Hangup()],
+            "done": [Tag("0101"), Say("2026"), Gather(prompt=Play("sounds/chime.wav")), *TRANSFERS, Hangup()],
         },
     )
     assert loaded.audio == {"sounds/chime.wav": array("h", [1000] * 4000).tobytes()}
@@ -150,13 +153,16 @@ ERRORS = [
     ("steps:\n  - say: x\n    tag: 1\n", 2, "steps[0]", "must name one step, names 2"),
     ("steps:\n  - {}\n", 2, "steps[0]", "must name one step, names 0"),
     ("steps:\n  - sya: x\n", 2, "steps[0].sya", "did you mean say?"),
-    ("steps:\n  - dial: x\n", 2, "steps[0].dial", "there are gather, hangup, play, say, tag"),
+    ("steps:\n  - dial: x\n", 2, "steps[0].dial", "there are gather, hangup, play, say, tag, transfer"),
     ("steps:\n  - say:\n", 2, "steps[0].say", "must not be empty"),
     ("steps:\n  - say: {text: x}\n", 2, "steps[0].say", "must be text, is a mapping"),
     ("steps:\n  - say: ''\n", 2, "steps[0].say", "must not be empty"),
     ("steps:\n  - hangup\n  - say: >\n      Hello\n      ${text11}\n", 3, "steps[1].say", "${text11} is not"),
     ('steps:\n  - say: "a\\eb"\n', 2, "steps[0].say", "control"),
     ("steps:\n  - tag: a b\n", 2, "steps[0].tag", "must be a code"),
+    ("steps:\n  - transfer: alice\n", 2, "steps[0].transfer", "must be 1 to 32 digits"),
+    ("steps:\n  - transfer:\n", 2, "steps[0].transfer", "must not be empty"),
+    ("steps:\n  - transfer: [1]\n", 2, "steps[0].transfer", "must be text, is a list"),
     ("steps:\n  - hangup: now\n", 2, "steps[0].hangup", "takes no value"),
     ("steps:\n  - play: /x.wav\n", 2, "steps[0].play", "own folder"),
     # gather

@@ -19,9 +19,9 @@ from ringback.voice.wav import WavError, pcm_from_wav
 # Pieces that make a text look like a template now and then.
 WORDS = [
     "name", "language", "on_voicemail", "initial_node", "nodes", "steps", "say", "play", "gather", "tag", "hangup",
-    "keys", "max_keys", "timeout", "cases", "default", "a", "b", "1", "12", "2.5", "${text1}", "${", "}", "en", "null",
-    ":", ": ", "- ", "\n", "\n  ", "\n    ", "? ", "&x ", "*x", "!t ", "!!str ", "|", ">", "'", '"', "#", "[", "]",
-    "{", ",", "%YAML 1.1", "---", "...", "\t", "\\", "<<", "é", "\u2028", "\x85", "\ufeff",
+    "transfer", "keys", "max_keys", "timeout", "cases", "default", "a", "b", "1", "12", "2.5", "${text1}", "${", "}",
+    "en", "null", ":", ": ", "- ", "\n", "\n  ", "\n    ", "? ", "&x ", "*x", "!t ", "!!str ", "|", ">", "'", '"', "#",
+    "[", "]", "{", ",", "%YAML 1.1", "---", "...", "\t", "\\", "<<", "é", "\u2028", "\x85", "\ufeff",
 ]  # fmt: skip
 
 names = st.sampled_from(["a", "b", "start", "gone", "", "1"])
@@ -47,7 +47,12 @@ gathers = _some(
 )
 steps = st.lists(
     st.one_of(
-        _some({"say": texts}), _some({"play": texts}), _some({"gather": gathers}), _some({"tag": texts}), scalars
+        _some({"say": texts}),
+        _some({"play": texts}),
+        _some({"gather": gathers}),
+        _some({"tag": texts}),
+        _some({"transfer": texts}),
+        scalars,
     ),
     max_size=4,
 )

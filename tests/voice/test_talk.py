@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ringback.clock import VirtualClock
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
+from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer
 from ringback.telephony.port import (
     CallEvent,
     Ended,
@@ -20,6 +20,7 @@ from ringback.telephony.port import (
     Prompt,
     PromptFinished,
     Ringing,
+    Transferred,
 )
 from ringback.voice.prompts import PromptMaker
 from ringback.voice.speech import Speech
@@ -63,6 +64,50 @@ def test_hangup_ends_the_call_before_later_steps() -> None:
     result, leg, _ = converse(template(ONE, Hangup(), TWO, Tag("7")))
     assert [what for _, what in leg.done] == ["play 1", "hang up"]
     assert result.intent is None
+
+
+def test_an_accepted_transfer_ends_the_conversation() -> None:
+    result, leg, took = converse(template(ONE, Tag("7"), Transfer("100"), TWO, Tag("8")))
+    assert leg.done[:2] == [(0.0, "play 1"), (1.0, "transfer 100")]
+    assert took == pytest.approx(2)
+    assert (result.reason, result.intent) == ("transferred", "7")
+    assert result.ended.reason == "transferred"
+
+
+def test_after_a_refused_transfer_the_next_step_runs() -> None:
+    refused = Transferred(accepted=False, sip_code=486)
+    result, leg, _ = converse(
+        template(Transfer("100"), choice(), Transfer("200"), **YES_NO), [press(0.5, "1")], transfer=refused
+    )
+    assert leg.done == [(0.0, "transfer 100"), (1.0, "hang up")]
+    assert (result.reason, result.intent) == ("template ended", "101")  # a key pressed meanwhile counts
+    _, twice, _ = converse(template(Transfer("100"), Transfer("200")), transfer=refused)
+    assert twice.done == [(0.0, "transfer 100"), (1.0, "transfer 200"), (2.0, "hang up")]
+
+
+def test_the_target_of_a_transfer_can_be_a_text_variable() -> None:
+    _, leg, _ = converse(template(Transfer("${text2}")), texts={"text2": " +4930123456 "})
+    assert leg.done[0] == (0.0, "transfer +4930123456")
+
+
+def test_a_target_that_the_engine_refuses_is_passed_over() -> None:
+    result, leg, _ = converse(
+        template(Transfer("${text1}"), ONE), texts={"text1": "Ann"}, transfer=ValueError("must be digits")
+    )
+    assert leg.done == [(0.0, "transfer Ann"), (0.0, "play 1"), (1.0, "hang up")]
+    assert result.reason == "template ended"
+
+
+def test_the_longest_duration_holds_during_a_transfer() -> None:
+    result, leg, took = converse(template(Transfer("100")), max_seconds=0.5)
+    assert (result.reason, took) == ("maximum duration", pytest.approx(0.5))
+    assert leg.done[-1] == (0.5, "hang up")
+
+
+def test_the_callee_hangs_up_during_a_transfer() -> None:
+    result, leg, _ = converse(template(Transfer("100"), ONE), [(0.5, Ended(hung_up_by=HungUpBy.CALLEE))])
+    assert result.reason == "callee hung up"
+    assert leg.done == [(0.0, "transfer 100")]
 
 
 def test_the_last_tag_is_the_intent() -> None:

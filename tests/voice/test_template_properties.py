@@ -12,8 +12,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
-from ringback.telephony.port import Answered, CallEvent, Ended, HungUpBy, KeyPressed, MachineDetected, PromptFinished
+from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer
+from ringback.telephony.port import (
+    Answered,
+    CallEvent,
+    Ended,
+    HungUpBy,
+    KeyPressed,
+    MachineDetected,
+    PromptFinished,
+    Transferred,
+)
 from ringback.voice.load import LoadedTemplate, TemplateError, load_template_text
 from ringback.voice.talk import END_WAIT_SECONDS
 from tests.voice.fake_leg import converse
@@ -35,7 +44,14 @@ gathers = st.builds(
     cases=st.dictionaries(st.text(KEYS, min_size=1, max_size=2), targets, max_size=3),
     default=st.one_of(st.none(), targets),
 )
-steps = st.one_of(prompts, gathers, gathers, st.sampled_from(["101", "x_-9"]).map(Tag), st.just(Hangup()))
+steps = st.one_of(
+    prompts,
+    gathers,
+    gathers,
+    st.sampled_from(["101", "x_-9"]).map(Tag),
+    st.sampled_from(["100", "+4930", "${text1}"]).map(Transfer),
+    st.just(Hangup()),
+)
 
 
 @st.composite
@@ -67,6 +83,9 @@ events: st.SearchStrategy[CallEvent] = st.one_of(
     st.sampled_from([Ended(hung_up_by=HungUpBy.CALLEE), Ended(engine_failed=True, reason="gone")]),
 )
 scripts = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0, 39.9]), events), max_size=12)
+transfers = st.sampled_from(
+    [Transferred(accepted=True, sip_code=200), Transferred(accepted=False, sip_code=486), ValueError("no number")]
+)
 
 
 @settings(deadline=None)
@@ -104,9 +123,13 @@ def _attempt(source: str, folder: Path) -> LoadedTemplate | TemplateError:
 
 
 @settings(deadline=None, max_examples=200)
-@given(templates(), scripts, st.booleans(), st.booleans())
+@given(templates(), scripts, st.booleans(), st.booleans(), transfers)
 def test_every_conversation_ends(
-    template: Template, script: list[tuple[float, CallEvent]], finishes_prompts: bool, reports_end: bool
+    template: Template,
+    script: list[tuple[float, CallEvent]],
+    finishes_prompts: bool,
+    reports_end: bool,
+    transfer: Transferred | ValueError,
 ) -> None:
     result, leg, took = converse(
         template,
@@ -115,6 +138,7 @@ def test_every_conversation_ends(
         max_seconds=MAX_SECONDS,
         finishes_prompts=finishes_prompts,
         reports_end=reports_end,
+        transfer=transfer,
     )
     assert took <= MAX_SECONDS + END_WAIT_SECONDS + 0.001
     assert result.reason
@@ -125,7 +149,7 @@ def test_every_conversation_ends(
     hang_ups = [what for _, what in leg.done].count("hang up")
     assert hang_ups <= 1
     # Either it was hung up here, or the call ended by itself; never neither.
-    assert hang_ups == 1 or any(isinstance(event, Ended) for _, event in script)
+    assert hang_ups == 1 or leg.ended
     if result.machine and template.on_voicemail is OnVoicemail.HANG_UP and hang_ups:
         assert leg.done[-1][1] == "hang up"
         assert not any(what.startswith("play") for at, what in leg.done if at > leg.done[-1][0])
@@ -151,6 +175,8 @@ def _step(step: Step) -> Any:
             return {"play": file}
         case Tag(intent):
             return {"tag": intent}
+        case Transfer(target):
+            return {"transfer": target}
         case Hangup():
             return "hangup"
         case Gather():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge, generate_latest
 
-from ringback.store import records, trunks
+from ringback.store import breakers, records, trunks
 
 if TYPE_CHECKING:
     from ringback.store.database import Store
@@ -19,12 +19,17 @@ async def metrics_text(store: Store) -> bytes:
     """The exposition text."""
     async with store.read() as tx:
         routes = await trunks.everyone(tx)
+        states = await breakers.of_trunks(tx, [route.id for route in routes])
         tasks = await records.tasks_by_state(tx)
         totals = await records.call_totals(tx)
     registry = CollectorRegistry()
     busy = Gauge("ringback_trunk_lines_busy", "Calls that hold a line of the trunk", ["trunk"], registry=registry)
     lines = Gauge("ringback_trunk_lines", "Lines of the trunk", ["trunk"], registry=registry)
+    shut = Gauge("ringback_trunk_breaker_open", "1 while the trunk's breaker is open", ["trunk"], registry=registry)
+    openings = Gauge("ringback_trunk_breaker_openings", "How often it has opened", ["trunk"], registry=registry)
     for route in routes:
+        shut.labels(route.name).set(states[route.id].opened_at is not None)
+        openings.labels(route.name).set(states[route.id].openings)
         busy.labels(route.name).set(route.busy)
         lines.labels(route.name).set(route.channels)
     by_state = Gauge("ringback_tasks", "Tasks by state", ["state"], registry=registry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ringback import __version__
-from ringback.cli import accounts, campaigns, demo, farend, reports, serving, tasks, templates, trunks
+from ringback.cli import accounts, asterisk, campaigns, demo, farend, reports, serving, tasks, templates, trunks
 
 app = typer.Typer(
     name="ringback",
@@ -19,6 +19,7 @@ app.add_typer(accounts.app, name="account")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(templates.app, name="template")
 app.add_typer(tasks.app, name="task")
+app.add_typer(asterisk.app, name="asterisk")
 app.command("serve")(serving.serve)
 app.command("run")(campaigns.run_campaign)
 app.command("demo")(demo.demo)

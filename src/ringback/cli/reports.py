@@ -92,6 +92,7 @@ def call_values(record: CallRecord, waits: str) -> dict[str, Any]:
         "ended_at": iso(record.ended_at),
         "reason": reason,
         "state": record.state,
+        "recording": record.recording,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,9 @@ from ringback.settings import split_address
 from ringback.store import trunks
 from ringback.store.database import Store, open_store
 from ringback.store.lock import DiallerLock
+from ringback.telephony.asterisk.address import read_addresses
+from ringback.telephony.asterisk.engine import AsteriskEngine
+from ringback.telephony.asterisk.sounds import SoundFolder
 from ringback.telephony.port import EngineUnavailable
 from ringback.telephony.sandbox import SandboxEngine
 from ringback.telephony.sip.engine import SipEngine
@@ -138,6 +142,7 @@ class Server:
                 no_reply_seconds=in_force.no_reply_seconds,
                 idle_poll_seconds=in_force.idle_poll_seconds,
                 drain_seconds=in_force.drain_seconds,
+                recordings=in_force.recordings,
             ),
         )
 
@@ -167,7 +172,21 @@ def _make_engine(in_force: Settings, clock: Clock) -> Engine:
         case "sip":
             return SipEngine(clock, workers=in_force.sip_workers)
         case "asterisk":
-            raise UserError("telephony 'asterisk' is not in this version; use 'sip' or 'sandbox'")
+            return _asterisk_engine(in_force, clock)
+
+
+def _asterisk_engine(in_force: Settings, clock: Clock) -> Engine:
+    try:
+        addresses = read_addresses(in_force.asterisk)
+    except ValueError as error:
+        raise UserError(f"RINGBACK_ASTERISK (asterisk in ringback.toml): {error}") from None
+    return AsteriskEngine(
+        clock,
+        addresses,
+        SoundFolder(Path(in_force.asterisk_sounds)),
+        app=in_force.asterisk_name,
+        detect_machines=in_force.asterisk_detect_machines,
+    )
 
 
 async def _ensure_sandbox_trunk(store: Store, clock: Clock) -> None:

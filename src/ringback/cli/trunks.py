@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from ringback.cli.common import UserError, opened, run, settings
+from ringback.cli.common import UserError, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.settings import split_address
-from ringback.store import trunks
+from ringback.store import breakers, trunks
 from ringback.store.accounts import NameTaken
 from ringback.store.trunks import TrunkInUse
 from ringback.telephony.port import Destination, DialOrder
 from ringback.telephony.sip.addressing import address_call
+
+if TYPE_CHECKING:
+    from ringback.model.breaker import Breaker
 
 app = typer.Typer(help="Trunks: SIP routes with their limits.", no_args_is_help=True)
 
@@ -73,7 +78,10 @@ def change(
     cps: Rate = None,
     channels: Channels = None,
 ) -> None:
-    """Change a trunk; what is not named stays. Calls that start from now on follow it."""
+    """Change a trunk; what is not named stays. Calls that start from now on follow it.
+
+    A new address, user or password closes its circuit breaker.
+    """
 
     async def work() -> None:
         async with opened(settings()) as store, store.write() as tx:
@@ -97,6 +105,7 @@ def change(
                     password=password,
                     calls_per_second=cps,
                     channels=channels,
+                    now_ms=RealClock().now_ms(),
                 )
             except TrunkInUse as error:
                 raise UserError(str(error)) from None
@@ -105,18 +114,38 @@ def change(
 
 
 @app.command("list")
-def show() -> None:
-    """List the trunks, without their passwords."""
+def show(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+    """List the trunks, without their passwords, and why one is shut."""
 
-    async def work() -> list[trunks.Trunk]:
+    async def work() -> list[tuple[trunks.Trunk, Breaker]]:
         async with opened(settings()) as store, store.read() as tx:
-            return await trunks.everyone(tx)
+            known = await trunks.everyone(tx)
+            states = await breakers.of_trunks(tx, [one.id for one in known])
+            return [(one, states[one.id]) for one in known]
 
-    for one in run(work()):
+    now_ms = RealClock().now_ms()
+    for one, breaker in run(work()):
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(_values(one, breaker, now_ms)).decode() + "\n")
+            continue
         typer.echo(
             f"{one.name}  {one.engine}  {one.host}:{one.port}  {one.calls_per_second:g} calls/s  "
             f"{one.busy} of {one.channels} lines busy"
         )
+        if breaker.opened_at is not None:
+            typer.echo(f"  open since {iso(breaker.opened_at)}: {breaker.reason}, {breaker.next_try(now_ms)}")
+
+
+@app.command("reset")
+def reset(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> None:
+    """Close the circuit breaker of a trunk: it is dialled again at once."""
+
+    async def work() -> None:
+        async with opened(settings()) as store, store.write() as tx:
+            if not await trunks.reset(tx, name, RealClock().now_ms()):
+                raise UserError(f"there is no trunk {name!r}")
+
+    run(work())
 
 
 @app.command("remove")
@@ -132,6 +161,26 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the trunk.")]) -> N
                 raise UserError(str(error)) from None
 
     run(work())
+
+
+def _values(one: trunks.Trunk, breaker: Breaker, now_ms: int) -> dict[str, Any]:
+    """A trunk as other programs read it."""
+    shut = breaker.opened_at is not None
+    return {
+        "name": one.name,
+        "engine": one.engine,
+        "host": one.host,
+        "port": one.port,
+        "calls_per_second": one.calls_per_second,
+        "channels": one.channels,
+        "busy": one.busy,
+        "open": shut,
+        "open_since": iso(breaker.opened_at),
+        "reason": breaker.reason if shut else None,
+        "next_try_at": iso(breaker.retry_ms(now_ms)),
+        "probing": breaker.probe_id is not None,
+        "openings": breaker.openings,
+    }
 
 
 def _checked(to: str, user: str, password: str, cps: float, channels: int) -> tuple[str, int]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
+from ringback.model.breaker import MOST_UNANSWERED, PROBE_PATIENCE_MS, Breaker
 from ringback.model.pacing import take_slots
 from ringback.model.windows import Window, is_open, next_opening
 
 
 class TrunkView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan needs of a trunk. ``rate`` in calls per second; ``next_slot_us`` epoch microseconds."""
+    """What the plan needs of a trunk. ``rate`` in calls per second; ``next_slot_us`` epoch microseconds.
+
+    ``headroom``: how many more calls may leave before one gets a response; ``None`` when nobody counts.
+    """
 
     id: int
     name: str
@@ -22,6 +26,8 @@ class TrunkView(msgspec.Struct, frozen=True, kw_only=True):
     channels: int
     busy: int
     next_slot_us: int
+    breaker: Breaker = Breaker()
+    headroom: int | None = None
 
 
 class LaneView(msgspec.Struct, frozen=True):
@@ -58,13 +64,15 @@ class Grant(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The decision. ``wake_us``: when time alone can change it (``None``: only an event can).
 
-    ``next_slot_us`` holds every trunk whose next slot has moved, with or without a grant.
+    ``next_slot_us`` holds every trunk whose next slot has moved, with or without a grant. ``probes``: trunks whose
+    only granted call tries whether they are back.
     """
 
     grants: list[Grant]
     next_slot_us: dict[int, int]
     waiting: dict[int, str]
     wake_us: int | None
+    probes: set[int]
 
 
 class _Wish(msgspec.Struct):
@@ -95,7 +103,7 @@ def plan_lease(
     tasks: list[TaskView],
 ) -> Plan:
     """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned."""
-    plan = Plan([], {}, {}, None)
+    plan = Plan([], {}, {}, None, set())
     wakes: list[int] = []
     by_trunk: dict[int, list[_Wish]] = {}
     known = {trunk.id: trunk for trunk in trunks}
@@ -116,25 +124,28 @@ def plan_lease(
             by_trunk.setdefault(trunk_id, []).append(wish)
     for trunk_id, wishes in by_trunk.items():
         trunk = known[trunk_id]
-        lines = min(trunk.channels - trunk.busy, free_lines)
+        limit = _limit(trunk, free_lines, now_us)
+        lines = limit.lines if limit.from_us <= now_us + horizon_us else 0
         wanted = sum(min(wish.allowance, sum(lane.queued for lane in wish.lanes)) for wish in wishes)
         slots, next_slot = take_slots(
-            now_us=now_us,
+            now_us=limit.from_us if lines > 0 else now_us,
             next_slot_us=trunk.next_slot_us,
             rate=trunk.rate,
-            horizon_us=horizon_us,
+            horizon_us=now_us + horizon_us - limit.from_us if lines > 0 else horizon_us,
             limit=max(0, min(lines, wanted)),
         )
+        if slots and limit.probe:
+            plan.probes.add(trunk_id)
         if slots or next_slot < trunk.next_slot_us:
             plan.next_slot_us[trunk_id] = next_slot
         _share(slots, wishes)
         for wish in wishes:
             plan.grants.extend(_grants(wish, trunk_id))
             if not wish.given:
-                plan.waiting[wish.task_id] = _shortage(trunk, free_lines, len(slots))
+                used_up = len(slots) >= lines
+                plan.waiting[wish.task_id] = limit.reason if used_up else f"trunk {trunk.name} is at its rate"
         free_lines -= len(slots)
-        if lines > len(slots) and wanted > len(slots):
-            wakes.append(next_slot)
+        wakes += _chances(limit, slots, next_slot, lines=lines, wanted=wanted, now_us=now_us)
     return msgspec.structs.replace(plan, wake_us=min(wakes, default=None))
 
 
@@ -181,13 +192,42 @@ def _share(slots: list[int], wishes: list[_Wish]) -> None:
             turn += 1
 
 
-def _shortage(trunk: TrunkView, free_lines: int, slots: int) -> str:
-    """Why a task of the trunk got no slot when there were so many ``slots`` and these ``free_lines`` of the worker."""
-    if slots >= trunk.channels - trunk.busy:
-        return f"all lines of trunk {trunk.name} are busy"
-    if slots >= free_lines:
-        return "all lines of the telephony engine are busy"
-    return f"trunk {trunk.name} is at its rate"
+class _Limit(msgspec.Struct, frozen=True):
+    """How many calls a trunk may start, its rate apart, from when on, and why a task that gets none must wait.
+
+    ``probe``: the one call is to find out whether the trunk is back.
+    """
+
+    lines: int
+    reason: str
+    from_us: int
+    probe: bool = False
+
+
+def _limit(trunk: TrunkView, free_lines: int, now_us: int) -> _Limit:
+    """The tightest limit of the trunk when the worker has so many lines left."""
+    limits = [
+        _Limit(trunk.channels - trunk.busy, f"all lines of trunk {trunk.name} are busy", now_us),
+        _Limit(free_lines, "all lines of the telephony engine are busy", now_us),
+    ]
+    retry_ms = trunk.breaker.retry_ms(now_us // 1000)
+    if retry_ms is None and trunk.headroom is not None:
+        reason = f"trunk {trunk.name} has not responded to the last {MOST_UNANSWERED} calls"
+        limits.append(_Limit(trunk.headroom, reason, now_us))
+    tightest = min(limits, key=lambda limit: limit.lines)
+    if retry_ms is None or (retry_ms * 1000 <= now_us and tightest.lines <= 0):
+        return tightest
+    reason = f"trunk {trunk.name} is shut: {trunk.breaker.reason}; {trunk.breaker.next_try(now_us // 1000)}"
+    return _Limit(min(1, tightest.lines), reason, max(now_us, retry_ms * 1000), probe=True)
+
+
+def _chances(limit: _Limit, slots: list[int], next_slot: int, *, lines: int, wanted: int, now_us: int) -> list[int]:
+    """When time alone can bring the trunk's tasks more than these slots, if it can."""
+    if lines > len(slots) and wanted > len(slots):
+        return [next_slot]
+    if limit.probe and slots:
+        return [slots[0] + PROBE_PATIENCE_MS * 1000]
+    return [limit.from_us] if limit.from_us > now_us else []
 
 
 def _grants(wish: _Wish, trunk_id: int) -> list[Grant]:

@@ -7,6 +7,14 @@ up, so any rolling second holds at most rate + 1 starts. Times are epoch microse
 from __future__ import annotations
 
 import math
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MICROSECONDS = 1_000_000
 
@@ -37,23 +45,47 @@ def take_slots(*, now_us: int, next_slot_us: int, rate: float, horizon_us: int, 
     return slots, slot
 
 
-class Gate:
-    """Keeps the starts of one trunk in one process apart even when the process was late.
+class _Start(msgspec.Struct):
+    """The INVITE of a call left at some instant from ``started_us`` to ``confirmed_us`` (``None``: not known yet)."""
 
-    A late process would send all its overdue calls at once; the gate spaces them again.
+    started_us: int
+    confirmed_us: int | None = None
+
+
+class PacingGuard:
+    """Keeps the starts of one trunk in one process within the rate, whatever is late: we or the engine.
+
+    When exactly an INVITE leaves is not known, only that it lies between handing the call to the engine and the
+    engine's confirmation. With ``c = floor(rate + 1)``, a call may start when the one ``c`` before it, and all before
+    that, were confirmed more than a second ago. So no second holds more than ``c`` INVITEs, and after a hiccup the
+    trunk catches up at twice its rate at most. Instants are monotonic microseconds.
     """
 
     def __init__(self) -> None:
+        self._starts: deque[_Start] = deque()
         self._last_us: int | None = None
 
-    def opens_at(self, slot_us: int, rate: float) -> int:
-        """When a call planned for ``slot_us`` may leave, epoch microseconds."""
-        if self._last_us is None:
-            return slot_us
-        earliest = self._last_us + spacing_us(rate)
-        # A last start far in the future means that the clock was set back.
-        return slot_us if earliest > slot_us + 10 * MICROSECONDS + spacing_us(rate) else max(slot_us, earliest)
+    def opens_at(self, slot_us: int, rate: float) -> int | None:
+        """When a call planned for ``slot_us`` may start; ``None``: not before another confirmation has come."""
+        earliest = slot_us
+        if self._last_us is not None:
+            earliest = max(earliest, self._last_us + spacing_us(rate) // 2)
+        in_a_second = math.floor(rate + 1)
+        for before in islice(self._starts, max(0, len(self._starts) - in_a_second + 1)):
+            if before.confirmed_us is None:
+                return None
+            earliest = max(earliest, before.confirmed_us + MICROSECONDS + 1)
+        return earliest
 
-    def passed(self, at_us: int) -> None:
-        """A call left at ``at_us``."""
+    def started(self, at_us: int) -> Callable[[int], None]:
+        """A call is handed to the engine. Returns what to call with the instant of its confirmation, once."""
+        while self._starts and (done := self._starts[0].confirmed_us) is not None and done + MICROSECONDS < at_us:
+            self._starts.popleft()
+        start = _Start(at_us)
+        self._starts.append(start)
         self._last_us = at_us
+
+        def confirmed(at_us: int) -> None:
+            start.confirmed_us = at_us
+
+        return confirmed

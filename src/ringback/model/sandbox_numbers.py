@@ -52,6 +52,7 @@ NOT_FOUND = Behaviour(Kind.REFUSES, Outcome.INVALID_NUMBER, sip_code=404)
 SERVICE_UNAVAILABLE = Behaviour(Kind.REFUSES, Outcome.CONGESTION, sip_code=503)
 SERVER_ERROR = Behaviour(Kind.REFUSES, Outcome.FAILED, sip_code=500)
 SILENT = Behaviour(Kind.SILENT, Outcome.FAILED)
+FORBIDDEN = Behaviour(Kind.REFUSES, Outcome.FAILED, sip_code=403)
 EARLY_MEDIA = Behaviour(Kind.EARLY_MEDIA, Outcome.NO_ANSWER, sip_code=480)
 REDIRECTS = Behaviour(Kind.REFUSES, Outcome.FAILED, sip_code=302)
 

@@ -42,6 +42,7 @@ _PLACEHOLDER = re.compile(r"\$\{([^{}]*)(\}?)")
 _VARIABLE_NAME = re.compile(r"text(?:10|[1-9])", re.ASCII)
 _INTENT = re.compile(r"[0-9A-Za-z_-]{1,32}", re.ASCII)
 _NODE_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+_TARGET = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[0-9A-Za-z]{1,8}){0,3}", re.ASCII)
 # Line breaks and tabs are welcome in a text; other control characters and lone surrogates are not.
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -98,7 +99,16 @@ class Hangup(msgspec.Struct, frozen=True, tag_field="step", tag="hangup", forbid
     """End the call."""
 
 
-Step = Say | Play | Gather | Tag | Hangup
+class Transfer(msgspec.Struct, frozen=True, tag_field="step", tag="transfer", forbid_unknown_fields=True):
+    """Let the trunk connect the callee with ``target``, digits or one ``${text1}`` to ``${text10}``, instead of us.
+
+    The call ends for us then. Refused, the next step runs.
+    """
+
+    target: str
+
+
+Step = Say | Play | Gather | Tag | Hangup | Transfer
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -127,7 +137,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def text_variables(self) -> tuple[str, ...]:
         """The names of the text variables that it uses, ``text1`` first. A number needs a value for each."""
-        names = {name for prompt in self._prompts() if isinstance(prompt, Say) for name in variables(prompt.text)}
+        texts = [prompt.text for prompt in self._prompts() if isinstance(prompt, Say)]
+        texts += [step.target for step in self._steps() if isinstance(step, Transfer)]
+        names = {name for text in texts for name in variables(text)}
         return tuple(sorted(names, key=lambda name: int(name.removeprefix("text"))))
 
     def files(self) -> tuple[str, ...]:
@@ -215,6 +227,15 @@ def _step_faults(step: Step, where: str) -> Iterator[Fault]:
             yield from _gather_faults(step, f"{where}.gather")
         case Tag(intent) if not _INTENT.fullmatch(intent):
             yield Fault(f"{where}.tag", "must be a code of 1 to 32 letters, digits, - or _")
+        case Transfer(target) if not _is_target(target):
+            yield Fault(f"{where}.transfer", "must be 1 to 32 digits (a + may lead), or one of ${text1} to ${text10}")
+
+
+def _is_target(target: str) -> bool:
+    variable = _PLACEHOLDER.fullmatch(target)
+    if variable is not None:
+        return bool(variable[2] and _VARIABLE_NAME.fullmatch(variable[1]))
+    return _TARGET.fullmatch(target) is not None
 
 
 def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:

@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from ringback.model.breaker import Verdict
 from ringback.model.numbers import masked
 from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
 from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
+from ringback.roles.pulse import Placed, Pulse
+from ringback.roles.recordings import recording_path
 from ringback.roles.recovery import settle_the_dead
 from ringback.roles.results import ResultBuffer
 from ringback.store import leases
@@ -39,6 +44,8 @@ HORIZON_US = 100_000
 GRACE_US = 250_000
 #: Slots begin when the lease is expected to be committed, but never later than this from now, microseconds.
 LONGEST_LEASE_DELAY_US = 2_000_000
+#: How much longer than its limits the engine lets a call live when nobody hangs it up, seconds.
+OUTLIVES_SECONDS = 60.0
 #: The shortest wait between two lease transactions, seconds.
 SHORTEST_TICK_SECONDS = 0.005
 #: After a refused lease: the first wait and the longest, seconds.
@@ -49,13 +56,14 @@ LONGEST_RETRY_SECONDS = 5.0
 class DiallerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``no_reply_seconds``: a trunk silent for so long is given up. ``idle_poll_seconds``: how often to look for work
     that another process made. ``drain_seconds``: how long calls in the air may go on after a stop was asked for.
-    ``minute_seconds``: the length of a recall minute.
+    ``minute_seconds``: the length of a recall minute. ``recordings``: the folder of recordings.
     """
 
     minute_seconds: float = 60.0
     no_reply_seconds: float = 10.0
     idle_poll_seconds: float = 1.0
     drain_seconds: float = 30.0
+    recordings: str = "recordings"
 
 
 class Dialler:
@@ -72,10 +80,12 @@ class Dialler:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
+        self._pulse = Pulse(self._headroom_is_back)
         self._live: dict[int, Leg] = {}
         self._following: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, str] = {}
         self._lease_delay_us = 0
+        self._hanging_up = False
 
     def stop(self) -> None:
         """Lease no more; :meth:`run` returns when the calls in the air have ended and are stored."""
@@ -141,12 +151,19 @@ class Dialler:
                 horizon_us=HORIZON_US,
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
+                headroom=self._pulse.offer,
             )
+        self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
         if batch.leases:
             took_us = round((self._clock.monotonic() - started) * MICROSECONDS)
             # Follows a slow database at once and forgets it slowly, or every other lease would come too late.
             self._lease_delay_us = min(LONGEST_LEASE_DELAY_US, max(took_us, (4 * self._lease_delay_us + took_us) // 5))
         return batch
+
+    def _headroom_is_back(self, trunk_id: int) -> None:
+        self._bell.ring()
+        if trunk_id in self._placers:
+            self._placers[trunk_id].look()
 
     def _hand_out(self, batch: LeaseBatch, buffer: ResultBuffer) -> None:
         for task_id, reason in batch.waiting.items():
@@ -160,6 +177,8 @@ class Dialler:
             if placer is None:
                 placer = self._placers[lease.trunk_id] = Placer(
                     self._clock,
+                    headroom=partial(self._pulse.headroom, lease.trunk_id),
+                    prepare=lambda placement: self._prepare(placement, buffer),
                     place=lambda placement: self._place(placement, buffer),
                     give_back=lambda lease: buffer.released(lease.call_id),
                 )
@@ -176,6 +195,17 @@ class Dialler:
         ahead = (wake_us - self._clock.now_us() - self._lease_delay_us - HORIZON_US / 2) / MICROSECONDS
         return min(poll, max(SHORTEST_TICK_SECONDS, ahead))
 
+    async def _prepare(self, placement: Placement, buffer: ResultBuffer) -> bool:
+        """Load the template before the call's turn comes, so that placing it takes the engine's time only."""
+        lease = placement.lease
+        try:
+            await self._library.get(lease.template_id)
+        except Exception:
+            log.exception("template_not_ready", call_id=lease.call_id, template_id=lease.template_id)
+            buffer.released(lease.call_id)
+            return False
+        return True
+
     async def _place(self, placement: Placement, buffer: ResultBuffer) -> None:
         """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own."""
         lease, route = placement.lease, placement.route
@@ -186,13 +216,10 @@ class Dialler:
             caller_id=lease.caller_id,
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
             leave_by=placement.leave_by_us / MICROSECONDS,
+            record_to=recording_path(self._settings.recordings, lease),
+            most_seconds=lease.limits.ring_seconds + lease.limits.call_seconds + OUTLIVES_SECONDS,
         )
-        try:
-            ready = await self._library.get(lease.template_id)
-        except Exception:
-            log.exception("template_not_ready", call_id=lease.call_id, template_id=lease.template_id)
-            buffer.released(lease.call_id)
-            return
+        ready = await self._library.get(lease.template_id)  # loaded by _prepare
         try:
             leg = await self._engine.dial(order)
         except EngineUnavailable as error:
@@ -208,15 +235,24 @@ class Dialler:
             buffer.ended(self._without_leg(lease, Outcome.UNKNOWN, f"internal error: {type(error).__name__}"))
         else:
             self._live[lease.call_id] = leg
-            following = asyncio.create_task(self._follow(leg, lease, ready, buffer))
+            placed = self._pulse.placed(lease.trunk_id)
+            following = asyncio.create_task(self._follow(leg, lease, ready, placed, buffer))
             self._following.add(following)
             following.add_done_callback(self._following.discard)
 
     def _without_leg(self, lease: Lease, outcome: Outcome, reason: str) -> CallResult:
         return CallResult(call_id=lease.call_id, outcome=outcome, ended_at=self._clock.now_ms(), reason=reason)
 
-    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, buffer: ResultBuffer) -> None:
+    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: Placed, buffer: ResultBuffer) -> None:
         answered_at: int | None = None
+        told = False
+
+        def on_response(rang: bool) -> None:
+            nonlocal told
+            self._pulse.responded(lease.trunk_id, placed, rang=rang)
+            if lease.probe and rang and not told:
+                told = True
+                buffer.probe_rings(lease.trunk_id, lease.call_id)
 
         def on_answer(at_ms: int) -> None:
             nonlocal answered_at
@@ -231,6 +267,7 @@ class Dialler:
                 prompts=ready.prompts,
                 clock=self._clock,
                 no_reply_seconds=self._settings.no_reply_seconds,
+                on_response=on_response,
                 on_answer=on_answer,
             )
         except Exception as error:
@@ -248,7 +285,10 @@ class Dialler:
             )
         finally:
             self._live.pop(lease.call_id, None)
-        buffer.ended(result)
+        if self._hanging_up and result.verdict is Verdict.SILENT:
+            # We may have hung up before anybody could respond.
+            result = msgspec.structs.replace(result, verdict=Verdict.NEUTRAL)
+        buffer.ended(self._pulse.weighed(lease, placed, result))
 
     async def _close(self, buffer: ResultBuffer, writing: asyncio.Task[None]) -> None:
         """End in good order: what was not placed goes back, calls in the air end, all is stored."""
@@ -257,6 +297,7 @@ class Dialler:
         if self._following:
             log.info("waiting_for_calls", count=len(self._following), seconds=self._settings.drain_seconds)
             await asyncio.wait(self._following, timeout=self._settings.drain_seconds)
+        self._hanging_up = True
         for leg in list(self._live.values()):
             with contextlib.suppress(Exception):
                 await leg.hang_up()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model.breaker import judge
 from ringback.model.outcome import Evidence, Outcome, Progress, classify
+from ringback.roles.recordings import recording_name
 from ringback.store.calls import CallResult
 from ringback.telephony.port import Answered, CallEvent, EarlyMedia, Ended, HungUpBy, Leg, Ringing, Trying
 from ringback.voice.talk import TalkResult, talk
@@ -53,13 +55,16 @@ async def run_call(
     prompts: PromptMaker,
     clock: Clock,
     no_reply_seconds: float,
+    on_response: Callable[[bool], None],
     on_answer: Callable[[int], None],
 ) -> CallResult:
     """See a call through to its end. ``on_answer`` is told the instant (epoch ms) when it is answered.
 
+    ``on_response`` is told of each response up to the answer, and whether the call rang with it, or more.
+
     ``no_reply_seconds``: a trunk that sends no response at all for so long is given up.
     """
-    before = await _wait_for_answer(leg, lease.limits.ring_seconds, no_reply_seconds, clock)
+    before = await _wait_for_answer(leg, lease.limits.ring_seconds, no_reply_seconds, clock, on_response)
     talked: TalkResult | None = None
     if before.answered_at is not None:
         on_answer(before.answered_at)
@@ -73,10 +78,12 @@ async def run_call(
                 max_seconds=lease.limits.call_seconds,
                 clock=clock,
             )
-    return _sum_up(lease.call_id, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
+    return _sum_up(lease, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
 
 
-async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock) -> _Unanswered:
+async def _wait_for_answer(
+    leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock, on_response: Callable[[bool], None]
+) -> _Unanswered:
     """Until the call is answered or over; gives up when it rings too long or nothing answers at all."""
     known = _Unanswered()
     dialled = clock.monotonic()
@@ -95,6 +102,7 @@ async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: floa
         if isinstance(event, Ended):
             known.ended = event
         elif isinstance(event, Answered):
+            on_response(True)
             known.answered_at = clock.now_ms()
             known.answered = clock.monotonic()
             # Answered while being cancelled: the engine hangs up, and its end is still to come.
@@ -102,31 +110,31 @@ async def _wait_for_answer(leg: Leg, ring_seconds: float, no_reply_seconds: floa
                 return known
         elif type(event) in _PROGRESS:
             known.progress = max(known.progress, _PROGRESS[type(event)])
+            on_response(known.progress.rang)
             if known.progress.rang and known.rang is None:
                 known.rang = clock.monotonic()
     return known
 
 
-def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now_ms: int, now: float) -> CallResult:
+def _sum_up(lease: Lease, before: _Unanswered, talked: TalkResult | None, *, now_ms: int, now: float) -> CallResult:
     ended = talked.ended if talked is not None else before.ended
     assert ended is not None
     answered = before.answered_at is not None
-    outcome = classify(
-        Evidence(
-            answered=answered,
-            machine=talked is not None and talked.machine,
-            progress=before.progress,
-            sip_code=ended.sip_code,
-            q850_cause=ended.q850_cause,
-            gave_up=before.gave_up,
-        )
+    evidence = Evidence(
+        answered=answered,
+        machine=talked is not None and talked.machine,
+        progress=before.progress,
+        sip_code=ended.sip_code,
+        q850_cause=ended.q850_cause,
+        gave_up=before.gave_up,
     )
+    outcome = classify(evidence)
     if ended.engine_failed and not answered:
         outcome = Outcome.UNKNOWN
     rung_until = now if before.answered is None else before.answered
     by = ended.hung_up_by or (HungUpBy.RINGBACK if answered else None)
     return CallResult(
-        call_id=call_id,
+        call_id=lease.call_id,
         outcome=outcome,
         ended_at=now_ms,
         answered_at=before.answered_at,
@@ -138,6 +146,8 @@ def _sum_up(call_id: int, before: _Unanswered, talked: TalkResult | None, *, now
         keys="" if talked is None else talked.keys[:64],
         intent=None if talked is None else talked.intent,
         reason=_reason(before, talked, ended),
+        recording=recording_name(lease) if ended.recorded else None,
+        verdict=judge(evidence, engine_failed=ended.engine_failed),
     )
 
 

@@ -1,7 +1,8 @@
-"""Places the leased calls of one trunk one after the other, never closer together than its rate allows.
+"""Places the leased calls of one trunk in the order of their slots, never faster than its rate allows.
 
 Slots are planned on the wall clock, in the database. From the moment a lease arrives here only monotonic time counts,
-so a wall clock that is set meanwhile neither holds a call back nor lets it leave late.
+so a wall clock that is set meanwhile neither holds a call back nor lets it leave late. While the engine confirms one
+call the next may be on its way; how many at once is bounded by the pacing guard.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ringback.model.pacing import MICROSECONDS, Gate, spacing_us
+from ringback.model.pacing import MICROSECONDS, PacingGuard
 from ringback.store.leases import Lease, Route
 
 if TYPE_CHECKING:
@@ -33,45 +34,63 @@ class Placement(msgspec.Struct, frozen=True):
 class Placer:
     """A queue of leased calls in the order of their slots.
 
-    ``place`` sends the INVITE; ``give_back`` takes a call that can no longer leave in time, or that was still waiting
-    when the placer was closed.
+    ``prepare`` gets ready what a call needs and returns whether it can be placed; when not, it has given it back.
+    ``place`` sends the INVITE and returns when the engine has confirmed it. ``give_back`` takes a call that can no
+    longer leave in time, or that was still waiting when the placer was closed. ``headroom``: how many more calls may
+    leave before the trunk responds; a probe needs none.
     """
 
     def __init__(
         self,
         clock: Clock,
         *,
+        prepare: Callable[[Placement], Awaitable[bool]],
         place: Callable[[Placement], Awaitable[None]],
         give_back: Callable[[Lease], None],
+        headroom: Callable[[], int],
     ) -> None:
         self._clock = clock
+        self._prepare = prepare
         self._place = place
         self._give_back = give_back
+        self._headroom = headroom
         self._queue: asyncio.Queue[Placement] = asyncio.Queue()
-        self._gate = Gate()
+        self._guard = PacingGuard()
         self._closing = asyncio.Event()
-        self._placing = 0
+        self._news = asyncio.Event()  # a confirmation or headroom has come, or it is closing
+        self._held = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._task = asyncio.create_task(self._run())
 
     @property
     def waiting(self) -> int:
-        """Leased calls that have not been placed yet."""
-        return self._queue.qsize() + self._placing
+        """Leased calls whose INVITE has not been confirmed yet."""
+        return self._queue.qsize() + self._held + len(self._under_way)
 
     @property
     def broken(self) -> BaseException | None:
-        """Why it places nothing any more; ``None`` while it works."""
-        return self._task.exception() if self._task.done() and not self._task.cancelled() else None
+        """Why it places nothing any more, or lost a call; ``None`` while it works."""
+        if self._task.done() and not self._task.cancelled():
+            return self._task.exception()
+        return self._failure
 
     def put(self, placement: Placement) -> None:
         """One more call, whose slot is not before that of the last one."""
         self._queue.put_nowait(placement)
 
+    def look(self) -> None:
+        """There may be headroom again."""
+        self._news.set()
+
     async def close(self) -> None:
-        """Give back what has not been placed, and end."""
+        """Give back what has not been placed, wait for what is being placed, and end."""
         self._closing.set()
-        if self.broken is None:
+        self._news.set()
+        if not self._task.done():
             await self._queue.join()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._task
@@ -79,31 +98,55 @@ class Placer:
     async def _run(self) -> None:
         while True:
             placement = await self._queue.get()
-            self._placing = 1
-            rate = placement.route.calls_per_second
-            await self._wait_until(self._gate.opens_at(placement.at_us, rate))
-            started_us = self._now_us()
-            if self._closing.is_set() or started_us > placement.leave_by_us:
+            self._held = 1
+            if self._closing.is_set():
                 self._give_back(placement.lease)
-            else:
-                self._gate.passed(started_us)
-                await self._place(placement)
-                ended_us = self._now_us()
-                if ended_us - started_us > spacing_us(rate):
-                    # The INVITE left somewhere in between: the next one keeps its distance from the latest instant.
-                    self._gate.passed(ended_us)
-            self._placing = 0
+            elif await self._prepare(placement):
+                if await self._its_turn(placement):
+                    self._start(placement)
+                else:
+                    self._give_back(placement.lease)
+            self._held = 0
             self._queue.task_done()
 
+    async def _its_turn(self, placement: Placement) -> bool:
+        """Wait until the call may start. False when that is too late, or the placer is being closed."""
+        while not self._closing.is_set():
+            self._news.clear()
+            now_us = self._now_us()
+            opens_us: int | None = None
+            if placement.lease.probe or self._headroom() > len(self._under_way):
+                opens_us = self._guard.opens_at(placement.at_us, placement.route.calls_per_second)
+            if max(now_us, opens_us or 0) > placement.leave_by_us:
+                return False
+            if opens_us is not None and opens_us <= now_us:
+                return True
+            await self._wait_until(placement.leave_by_us + 1 if opens_us is None else opens_us)
+        return False
+
+    def _start(self, placement: Placement) -> None:
+        confirmed = self._guard.started(self._now_us())
+
+        async def place() -> None:
+            try:
+                await self._place(placement)
+            except Exception as error:  # noqa: BLE001 - the dialler finds it and ends in good order
+                self._failure = error
+            finally:
+                confirmed(self._now_us())
+                self._news.set()
+                self._under_way.discard(placing)
+
+        placing = asyncio.create_task(place())
+        self._under_way.add(placing)
+
     async def _wait_until(self, at_us: int) -> None:
-        seconds = (at_us - self._now_us()) / MICROSECONDS
-        if self._closing.is_set() or seconds <= 0:
-            return
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
-        await asyncio.wait({sleeping, closing}, return_when=asyncio.FIRST_COMPLETED)
+        """Until that instant, or news."""
+        sleeping = asyncio.ensure_future(self._clock.sleep((at_us - self._now_us()) / MICROSECONDS))
+        news = asyncio.ensure_future(self._news.wait())
+        await asyncio.wait({sleeping, news}, return_when=asyncio.FIRST_COMPLETED)
         sleeping.cancel()
-        closing.cancel()
+        news.cancel()
 
     def _now_us(self) -> int:
         return round(self._clock.monotonic() * MICROSECONDS)

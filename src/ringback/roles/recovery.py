@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ringback.model.breaker import Verdict, judge
 from ringback.model.outcome import Evidence, Outcome, classify
 from ringback.model.states import CallState
 from ringback.store import calls
@@ -52,13 +53,17 @@ async def _settled(held: Held, engine: Engine, now_ms: int) -> CallResult:
             answered_at=held.answered_at,
             reason="the process that held the call died, and the engine cannot say what came of it",
         )
-    answered = held.state is CallState.IN_PROGRESS
+    evidence = Evidence(
+        answered=held.state is CallState.IN_PROGRESS, sip_code=ended.sip_code, q850_cause=ended.q850_cause
+    )
     return CallResult(
         call_id=held.call_id,
-        outcome=classify(Evidence(answered=answered, sip_code=ended.sip_code, q850_cause=ended.q850_cause)),
+        outcome=classify(evidence),
         ended_at=now_ms,
         answered_at=held.answered_at,
         sip_code=ended.sip_code,
         q850_cause=ended.q850_cause,
         reason=ended.reason,
+        # Whether it had rung died with the process, so without a code nothing is known of the trunk.
+        verdict=Verdict.NEUTRAL if ended.sip_code is None else judge(evidence),
     )

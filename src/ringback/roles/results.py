@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
-from ringback.store import calls
+from ringback.store import breakers, calls
 from ringback.store.calls import CallResult
 from ringback.store.database import News, is_passing
 
@@ -34,16 +34,18 @@ class _Group(msgspec.Struct):
     """What one transaction writes."""
 
     answers: list[tuple[int, int]] = []
+    ringing: list[tuple[int, int]] = []
     results: list[CallResult] = []
     releases: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self.answers or self.results or self.releases)
+        return bool(self.answers or self.ringing or self.results or self.releases)
 
     def singles(self) -> list[_Group]:
         """The same, each alone, in an order in which each can still happen."""
         return [
             *(_Group(answers=[answer]) for answer in self.answers),
+            *(_Group(ringing=[probe]) for probe in self.ringing),
             *(_Group(releases=[call_id]) for call_id in self.releases),
             *(_Group(results=[result]) for result in self.results),
         ]
@@ -64,6 +66,11 @@ class ResultBuffer:
     def answered(self, call_id: int, at_ms: int) -> None:
         """The call was answered at ``at_ms``."""
         self._group.answers.append((call_id, at_ms))
+        self._filled.set()
+
+    def probe_rings(self, trunk_id: int, call_id: int) -> None:
+        """The call that tries a trunk rings, or more."""
+        self._group.ringing.append((trunk_id, call_id))
         self._filled.set()
 
     def ended(self, result: CallResult) -> None:
@@ -116,6 +123,8 @@ class ResultBuffer:
             outcome=outcome,
             ended_at=self._clock.now_ms(),
             reason="the result could not be stored; the log tells why",
+            verdict=result.verdict,
+            trunk_rang=result.trunk_rang,
         )
         try:
             await self._write_patiently(_Group(results=[bare]))
@@ -138,7 +147,7 @@ class ResultBuffer:
                 break
         if finished:
             self._store.announce(News.WORK, News.LINES)
-        elif group.results or group.releases:
+        elif group.results or group.releases or group.ringing:
             self._store.announce(News.LINES)
 
     async def _write(self, group: _Group) -> list[int]:
@@ -146,6 +155,8 @@ class ResultBuffer:
         async with self._store.write() as tx:
             if group.answers:
                 await calls.answered(tx, self._worker_id, group.answers)
+            for trunk_id, call_id in group.ringing:
+                await breakers.call_rings(tx, trunk_id, call_id, self._clock.now_ms())
             if group.releases:
                 await calls.released(tx, self._worker_id, group.releases)
             if not group.results:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import bindparam, case, select, update
 
+from ringback.model.breaker import Verdict
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import ON_THE_LINE, TASK, CallState
-from ringback.store import tasks
+from ringback.store import breakers, tasks
+from ringback.store.breakers import Judged
 from ringback.store.schema import call, lane, task, trunk
 
 if TYPE_CHECKING:
@@ -24,7 +26,11 @@ _IDS_A_STATEMENT = 10_000
 
 
 class CallResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a call. Times are epoch ms; ``ring_ms`` and ``talk_ms`` are durations."""
+    """What came of a call. Times are epoch ms; ``ring_ms`` and ``talk_ms`` are durations.
+
+    ``recording`` is the path of its file inside the folder of recordings.
+    ``verdict`` and ``trunk_rang`` are evidence about the trunk: see :class:`~ringback.store.breakers.Judged`.
+    """
 
     call_id: int
     outcome: Outcome
@@ -38,6 +44,9 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     keys: str = ""
     intent: str | None = None
     reason: str = ""
+    recording: str | None = None
+    verdict: Verdict = Verdict.NEUTRAL
+    trunk_rang: bool = False
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -66,7 +75,8 @@ async def answered(tx: Tx, worker_id: int, answers: Sequence[tuple[int, int]]) -
 async def ended(
     tx: Tx, worker_id: int, results: Sequence[CallResult], now_ms: int, *, minute_seconds: float
 ) -> list[int]:
-    """Store results of this worker with the counters they change; finish tasks whose last call this was.
+    """Store results of this worker, in the order in which they happened, with all that they change: counters, the
+    breakers of their trunks, and tasks whose last call this was.
 
     A result of a call that the worker does not hold (any more) changes nothing: the worker was fenced off. Returns the
     ids of the tasks that finished. ``minute_seconds`` is the length of a recall minute.
@@ -98,10 +108,21 @@ async def ended(
             keys=bindparam("keys"),
             intent=bindparam("intent"),
             reason=bindparam("reason"),
+            recording=bindparam("recording"),
         ),
         [_values(by_id[row.id]) for row in held],
     )
     await _free_lines(tx, Counter(row.trunk_id for row in held))
+    trunks = {row.id: row.trunk_id for row in held}
+    await breakers.judged(
+        tx,
+        [
+            Judged(trunks[one.call_id], one.call_id, one.verdict, one.sip_code, one.trunk_rang)
+            for one in by_id.values()
+            if one.call_id in trunks
+        ],
+        now_ms,
+    )
     for task_id in sorted({row.task_id for row in held}):
         mine = [by_id[row.id] for row in held if row.task_id == task_id]
         answers = sum(result.outcome in ANSWERED_OUTCOMES for result in mine)
@@ -140,6 +161,7 @@ async def released(tx: Tx, worker_id: int, call_ids: Sequence[int]) -> None:
     for ids in _parts([row.id for row in over]):
         await tx.execute(update(call).where(call.c.id.in_(ids)).values(state=CallState.CANCELLED))
     await _free_lines(tx, Counter(row.trunk_id for row in rows))
+    await breakers.calls_released(tx, [(row.trunk_id, row.id) for row in rows])
     for task_id, count in Counter(row.task_id for row in over).items():
         await tx.execute(
             update(task)
@@ -190,4 +212,5 @@ async def _free_lines(tx: Tx, lines: Counter[int]) -> None:
 def _values(result: CallResult) -> dict[str, object]:
     values = msgspec.structs.asdict(result)
     values["ended_id"] = values.pop("call_id")
+    del values["verdict"], values["trunk_rang"]
     return values

@@ -15,16 +15,21 @@ from sqlalchemy import case, insert, select, update
 from ringback.model.dispatch import Grant, LaneView, TaskView, TrunkView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.task import Limits
+from ringback.store import breakers
 from ringback.store.schema import application, call, lane, task, trunk, worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from ringback.model.breaker import Breaker
     from ringback.store.database import Tx
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back."""
+    """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back.
+
+    ``probe``: it tries a trunk whose breaker is open, and its first ringing is to be reported at once.
+    """
 
     call_id: int
     task_id: int
@@ -35,6 +40,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     template_id: int
     limits: Limits
     slot_us: int
+    probe: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -52,12 +58,16 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class LeaseBatch(msgspec.Struct, frozen=True):
-    """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot)."""
+    """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot).
+
+    ``closed_at``: when each trunk's breaker was last closed, epoch ms.
+    """
 
     leases: list[Lease]
     routes: dict[int, Route]
     waiting: dict[int, str]
     wake_us: int | None
+    closed_at: dict[int, int] = {}
 
 
 async def register_worker(tx: Tx, *, engine: str, pid: int, now_ms: int) -> int:
@@ -80,22 +90,25 @@ async def lease(
     horizon_us: int,
     grace_us: int,
     free_lines: int,
+    headroom: Callable[[int], int] | None = None,
 ) -> LeaseBatch:
     """Lease the calls that may start within ``horizon_us`` from now.
 
-    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
+    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant. ``headroom``
+    tells how many more calls of a trunk may leave before one gets a response.
     """
     runnable = await _runnable(tx)
     if not runnable:
         return LeaseBatch([], {}, {}, None)
     trunks = await _trunks(tx, engine)
+    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
     routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
     plan = plan_lease(
         now_us=now_us,
         horizon_us=horizon_us,
         grace_us=grace_us,
         free_lines=free_lines,
-        trunks=[_trunk_view(row) for row in trunks],
+        trunks=[_trunk_view(row, shut[row.id], headroom and headroom(row.id)) for row in trunks],
         tasks=[_view(one) for one in runnable],
     )
     leases: list[Lease] = []
@@ -113,24 +126,36 @@ async def lease(
                 template_id=of.template_id,
                 limits=of.limits,
                 slot_us=slot_us,
+                probe=grant.trunk_id in plan.probes,
             )
             for (call_id, callee, texts), slot_us in zip(await _take(tx, grant), grant.slots_us, strict=True)
         )
     await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=horizon_us + grace_us, grace_us=grace_us)
     for trunk_id, next_slot_us in plan.next_slot_us.items():
         await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(next_slot_us=next_slot_us))
-    return LeaseBatch(sorted(leases, key=lambda one: one.slot_us), routes, plan.waiting, plan.wake_us)
+    for one in leases:
+        if one.probe:
+            await breakers.probe_leased(tx, one.trunk_id, one.call_id, one.slot_us // 1000)
+    return LeaseBatch(
+        sorted(leases, key=lambda one: one.slot_us),
+        routes,
+        plan.waiting,
+        plan.wake_us,
+        {trunk_id: value.closed_at for trunk_id, value in shut.items()},
+    )
 
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
     """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
+    trunks = await _trunks(tx, engine)
+    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
     plan = plan_lease(
         now_us=now_us,
         horizon_us=1_000_000,
         grace_us=0,
         free_lines=1_000_000,
-        trunks=[_trunk_view(row) for row in await _trunks(tx, engine)],
+        trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
         tasks=[_view(one) for one in await _runnable(tx)],
     )
     return plan.waiting
@@ -205,7 +230,7 @@ async def _trunks(tx: Tx, engine: str) -> Sequence[Any]:
     ).all()
 
 
-def _trunk_view(row: Any) -> TrunkView:
+def _trunk_view(row: Any, breaker: Breaker, headroom: int | None = None) -> TrunkView:
     return TrunkView(
         id=row.id,
         name=row.name,
@@ -213,6 +238,8 @@ def _trunk_view(row: Any) -> TrunkView:
         channels=row.channels,
         busy=row.busy,
         next_slot_us=row.next_slot_us,
+        breaker=breaker,
+        headroom=headroom,
     )
 
 

@@ -35,6 +35,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     reason: str | None
+    recording: str | None
 
 
 async def page(tx: Tx, task_id: int, *, after: int = 0, limit: int = 1000) -> list[CallRecord]:
@@ -95,6 +96,7 @@ _RECORDS = select(
     call.c.started_at,
     call.c.ended_at,
     call.c.reason,
+    call.c.recording,
 ).join(trunk, trunk.c.id == call.c.trunk_id, isouter=True)
 
 

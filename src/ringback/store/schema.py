@@ -99,6 +99,32 @@ trunk = Table(
     sqlite_autoincrement=True,
 )
 
+# The circuit breaker of each trunk: a table of its own, for its rows change with results and those of trunks by hand.
+breaker = Table(
+    "breaker",
+    metadata,
+    Column("trunk_id", _ID, ForeignKey("trunk.id", ondelete="CASCADE"), primary_key=True),
+    # The run of failures that no sign of life has ended yet: their weight, their number, what they have in common.
+    Column("strikes", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("cause", String(32), nullable=False, server_default=""),
+    # NULL: closed.
+    Column("opened_at", BigInteger),
+    Column("retry_at", BigInteger),
+    # The call that tries an open trunk.
+    Column("probe_id", _ID),
+    # How often it opened in a row, and in its life.
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("openings", Integer, nullable=False, server_default="0"),
+    Column("closed_at", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("strikes >= failures AND failures >= 0", name="strikes"),
+    CheckConstraint("(failures = 0) = (cause = '')", name="cause"),
+    CheckConstraint("(opened_at IS NULL) = (retry_at IS NULL)", name="retry_at"),
+    CheckConstraint("(opened_at IS NULL) = (tries = 0) AND tries >= 0", name="tries"),
+    CheckConstraint("opened_at IS NULL OR (failures > 0 AND openings > 0)", name="opened_for_a_reason"),
+    CheckConstraint("probe_id IS NULL OR opened_at IS NOT NULL", name="probe_id"),
+)
+
 application = Table(
     "application",
     metadata,
@@ -225,6 +251,8 @@ call = Table(
     Column("keys", String(64)),
     Column("intent", String(32)),
     Column("reason", Text),
+    # Path of the recording inside the folder of recordings.
+    Column("recording", String(64)),
     UniqueConstraint("task_id", "callee"),
     CheckConstraint(_one_of("state", type(CALL.initial)), name="state"),
     CheckConstraint("outcome IS NULL OR " + _one_of("outcome", Outcome), name="outcome"),

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ringback.store import breakers
 from ringback.store.accounts import NameTaken
 from ringback.store.schema import application, call, trunk
 
@@ -85,7 +86,9 @@ async def add(
         if "trunk.name" not in str(error.orig) and "uq_trunk" not in str(error.orig):
             raise
         raise NameTaken(f"a trunk with the name {name!r} exists already") from None
-    return int(inserted.scalar_one())
+    trunk_id = int(inserted.scalar_one())
+    await breakers.create(tx, trunk_id)
+    return trunk_id
 
 
 async def everyone(tx: Tx) -> list[Trunk]:
@@ -111,8 +114,12 @@ async def change(
     password: str | None = None,
     calls_per_second: float | None = None,
     channels: int | None = None,
+    now_ms: int,
 ) -> None:
-    """Set what is not ``None``. Raises :class:`TrunkInUse` when more calls are up than ``channels`` would allow."""
+    """Set what is not ``None``. Another way to the carrier (not another limit) closes the trunk's breaker.
+
+    Raises :class:`TrunkInUse` when more calls are up than ``channels`` would allow.
+    """
     given = {
         "host": host,
         "port": port,
@@ -124,12 +131,23 @@ async def change(
     values = {column: value for column, value in given.items() if value is not None}
     if not values:
         return
+    if any(value is not None for value in (host, port, username, password)):
+        await reset(tx, name, now_ms)
     try:
         await tx.execute(update(trunk).where(trunk.c.name == name).values(**values))
     except IntegrityError as error:
         if "ck_trunk_busy" not in str(error.orig):
             raise
         raise TrunkInUse(f"trunk {name!r} has more calls in the air than {channels}; try again later") from None
+
+
+async def reset(tx: Tx, name: str, now_ms: int) -> bool:
+    """Close the trunk's breaker. False when there is no trunk of that name."""
+    trunk_id = (await tx.execute(select(trunk.c.id).where(trunk.c.name == name))).scalar_one_or_none()
+    if trunk_id is None:
+        return False
+    await breakers.close(tx, trunk_id, now_ms)
+    return True
 
 
 async def remove(tx: Tx, name: str) -> bool:

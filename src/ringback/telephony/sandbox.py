@@ -1,18 +1,27 @@
 """The sandbox engine: calls that happen in memory, by the last two digits of the callee.
 
 It obeys whatever clock it is given, so a campaign of ten days runs in seconds under the virtual one. The behaviours are
-those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed.
+those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed. A recording is
+silence, as long as the talk; every transfer is accepted. No call can outlive the process
+that placed it, so ``most_seconds`` has no meaning here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
 
 from ringback.model import sandbox_numbers as numbers
 from ringback.model.sandbox_numbers import Behaviour, Kind
 from ringback.telephony.port import (
+    BYTES_PER_SECOND,
+    SAMPLE_RATE,
     Answered,
     CallEvent,
     DialOrder,
@@ -25,7 +34,9 @@ from ringback.telephony.port import (
     Prompt,
     PromptFinished,
     Ringing,
+    Transferred,
 )
+from ringback.telephony.wav_file import WavFile
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -36,15 +47,24 @@ MACHINE_DETECTED_AFTER_SECONDS = 2.5
 PRESSES_AFTER_SECONDS = 0.3
 DEFAULT_LINES = 100_000
 
+_TARGET = re.compile(r"\+?[0-9]{1,32}")
+
+_log = structlog.get_logger(__name__)
+
 
 class SandboxEngine:
-    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once."""
+    """An engine whose callees live in this process. ``lines`` is how many calls it takes at once.
+
+    While ``outage`` is set, the carrier is down: every new call meets that instead of its callee. When it is silence,
+    nothing is heard of the other calls either.
+    """
 
     name = "sandbox"
 
     def __init__(self, clock: Clock, *, lines: int = DEFAULT_LINES) -> None:
         self._clock = clock
         self._lines = lines
+        self.outage: Behaviour | None = None
         self._earlier: Counter[str] = Counter()
         self._legs: dict[int, SandboxLeg] = {}
 
@@ -72,7 +92,8 @@ class SandboxEngine:
             raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
-        leg = SandboxLeg(self, order.call_id, numbers.behaviour(order.callee, earlier), self._clock)
+        behaviour = self.outage or numbers.behaviour(order.callee, earlier)
+        leg = SandboxLeg(self, order, behaviour, self._clock)
         self._legs[order.call_id] = leg
         return leg
 
@@ -80,6 +101,11 @@ class SandboxEngine:
         """Calls of the sandbox die with its process."""
         del call_id
         return None
+
+    @property
+    def dead(self) -> bool:
+        """Whether the carrier says nothing at all."""
+        return self.outage is not None and self.outage.kind is Kind.SILENT
 
     def forget(self, call_id: int) -> None:
         """A leg has ended."""
@@ -89,13 +115,14 @@ class SandboxEngine:
 class SandboxLeg:
     """One call in memory: the callee is a coroutine that reacts to what the caller does."""
 
-    def __init__(self, engine: SandboxEngine, call_id: int, behaviour: Behaviour, clock: Clock) -> None:
+    def __init__(self, engine: SandboxEngine, order: DialOrder, behaviour: Behaviour, clock: Clock) -> None:
         self._engine = engine
-        self._call_id = call_id
+        self._order = order
         self._clock = clock
         self._events: asyncio.Queue[CallEvent] = asyncio.Queue()
         self._behaviour = behaviour
         self._up = False
+        self._up_since = 0.0
         self._over = False
         self._player: asyncio.Task[None] | None = None
         self._first_prompt_heard = asyncio.Event()
@@ -117,6 +144,15 @@ class SandboxLeg:
             self._player.cancel()
             self._player = None
 
+    async def transfer(self, target: str) -> None:
+        """Accepted. Raises ValueError when ``target`` is not 1 to 32 digits."""
+        if not _TARGET.fullmatch(target):
+            raise ValueError("transfer target must be 1 to 32 digits, with or without a leading +")
+        if self._up:
+            self._callee.cancel()
+            self._say(Transferred(accepted=True, sip_code=200))
+            self._end(Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred"))
+
     async def hang_up(self) -> None:
         """End the call from our side."""
         if not self._over:
@@ -136,6 +172,7 @@ class SandboxLeg:
             case Kind.EARLY_MEDIA:
                 self._say(EarlyMedia())
                 await self._clock.sleep(numbers.EARLY_MEDIA_SECONDS)
+                await self._carried()
                 self._end(Ended(sip_code=self._behaviour.sip_code, reason="refused after early media"))
             case Kind.RINGS_ON:
                 self._say(Ringing())
@@ -147,7 +184,9 @@ class SandboxLeg:
     async def _answer(self) -> None:
         self._say(Ringing())
         await self._clock.sleep(numbers.RING_SECONDS)
+        await self._carried()
         self._up = True
+        self._up_since = self._clock.monotonic()
         self._say(Answered())
         listens = numbers.LONGEST_LISTEN_SECONDS
         match self._behaviour.kind:
@@ -159,20 +198,43 @@ class SandboxLeg:
             case Kind.PRESSES_KEY:
                 await self._first_prompt_heard.wait()
                 await self._clock.sleep(PRESSES_AFTER_SECONDS)
+                await self._carried()
                 assert self._behaviour.key is not None
                 self._say(KeyPressed(self._behaviour.key))
         await self._clock.sleep(listens)
+        await self._carried()
         self._end(Ended(hung_up_by=HungUpBy.CALLEE, reason="the callee hung up"))
+
+    async def _carried(self) -> None:
+        """What the callee does next reaches us, or never does."""
+        if self._engine.dead:
+            await asyncio.get_running_loop().create_future()
 
     def _say(self, event: CallEvent) -> None:
         if not self._over:
             self._events.put_nowait(event)
 
     def _end(self, ended: Ended) -> None:
+        if self._up and self._order.record_to:
+            ended = msgspec.structs.replace(ended, recorded=self._record())
         self._say(ended)
         self._over = True
         self._up = False
         if self._player is not None:
             self._player.cancel()
             self._player = None
-        self._engine.forget(self._call_id)
+        self._engine.forget(self._order.call_id)
+
+    def _record(self) -> bool:
+        """Write silence as long as the talk."""
+        file = WavFile(Path(self._order.record_to))
+        samples = round((self._clock.monotonic() - self._up_since) * SAMPLE_RATE)
+        try:
+            file.open()
+            file.write(bytes(samples * BYTES_PER_SECOND // SAMPLE_RATE))
+            file.complete()
+        except OSError as error:
+            file.discard()
+            _log.warning("a call is not recorded", file=str(file.target), reason=str(error))
+            return False
+        return True

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template
+from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer, substituted
 from ringback.telephony.port import (
     Ended,
     HungUpBy,
     KeyPressed,
     MachineDetected,
     PromptFinished,
+    Transferred,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ END_WAIT_SECONDS = 5.0
 
 # Why a conversation ended, for people.
 TEMPLATE_ENDED = "template ended"
+TRANSFERRED = "transferred"
 ANSWERING_MACHINE = "answering machine"
 MAXIMUM_DURATION = "maximum duration"
 TOO_MANY_NODE_CHANGES = f"more than {MAX_NODE_CHANGES} node changes"
@@ -117,6 +119,7 @@ class _Conversation:
         self._typed: list[str] = []  # those that no gather has taken yet
         self._intent: str | None = None
         self._machine = False
+        self._transferred: Transferred | None = None
 
     async def run(self) -> TalkResult:
         try:
@@ -156,6 +159,8 @@ class _Conversation:
                         return target
                 case Tag(intent):
                     self._intent = intent
+                case Transfer():
+                    await self._transfer(step)
                 case Hangup():
                     raise _HangUp(TEMPLATE_ENDED)
         return None
@@ -165,6 +170,20 @@ class _Conversation:
         await self._play(await self._made(step))
         while self._playing:
             await self._listen()
+
+    async def _transfer(self, step: Transfer) -> None:
+        """Ask the trunk to take the callee over. Refused, the conversation goes on."""
+        try:
+            await self._leg.transfer(substituted(step.target, self._texts).strip())
+        except ValueError as error:  # what a text variable holds is no number
+            log.warning("not_transferred", reason=str(error))
+            return
+        while self._transferred is None:
+            await self._listen()
+        answer, self._transferred = self._transferred, None
+        if answer.accepted:
+            raise _HangUp(TRANSFERRED)  # the engine does that already; its end is to come
+        log.info("not_transferred", sip_code=answer.sip_code)
 
     async def _gather(self, step: Gather) -> str | None:
         """Collect keys and choose. Keys typed ahead count, and a prompt that nobody needs any more is not played."""
@@ -257,6 +276,8 @@ class _Conversation:
                 self._typed.append(key)
             case PromptFinished():
                 self._playing = False
+            case Transferred():
+                self._transferred = event
             case MachineDetected():
                 self._machine = True
                 if self._template.on_voicemail is OnVoicemail.HANG_UP:

@@ -20,6 +20,7 @@
       agreed:
         steps:
           - tag: "101"
+          - transfer: "4930123456"    # or ${text1} to ${text10}; refused by the trunk, the next step runs
           - hangup
 
 A template of one node may have ``steps`` at the top instead of ``initial_node`` and ``nodes``. Only shapes and
@@ -46,14 +47,20 @@ from ringback.model.template import (
     Say,
     Step,
     Tag,
+    Transfer,
 )
 
 if TYPE_CHECKING:
     from ringback.voice.yaml_tree import Source
 
 _TOP_FIELDS = ("name", "language", "on_voicemail", "initial_node", "nodes", "steps")
-_STEP_NAMES = ("say", "play", "gather", "tag", "hangup")
-_STEPS_OF_ONE_TEXT: dict[str, type[Say] | type[Play] | type[Tag]] = {"say": Say, "play": Play, "tag": Tag}
+_STEP_NAMES = ("say", "play", "gather", "tag", "transfer", "hangup")
+_STEPS_OF_ONE_TEXT: dict[str, type[Say] | type[Play] | type[Tag] | type[Transfer]] = {
+    "say": Say,
+    "play": Play,
+    "tag": Tag,
+    "transfer": Transfer,
+}
 _GATHER_FIELDS = ("say", "play", "keys", "max_keys", "timeout", "cases", "default")
 
 

@@ -10,9 +10,13 @@ from typing import Final
 import pytest
 
 from ringback.clock import Clock
+from ringback.telephony.asterisk.address import read_addresses
+from ringback.telephony.asterisk.engine import AsteriskEngine
+from ringback.telephony.asterisk.sounds import SoundFolder
 from ringback.telephony.port import Engine
 from ringback.telephony.sandbox import SandboxEngine
 from ringback.telephony.sip.engine import SipEngine
+from tests.parts.asterisk_process import asterisk as running_asterisk
 from tests.telephony.conformance.case import NO_WIRE, Case, Feature, Number
 
 
@@ -33,16 +37,29 @@ async def sip(clock: Clock) -> AsyncIterator[Engine]:
         await engine.stop()
 
 
+@contextlib.asynccontextmanager
+async def asterisk(clock: Clock) -> AsyncIterator[Engine]:
+    """A real Asterisk."""
+    with running_asterisk() as process:
+        engine = AsteriskEngine(clock, read_addresses(process.address), SoundFolder(process.sounds))
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+
 #: Name to what runs it. The key is ``Engine.name``.
 ENGINES: Final[Mapping[str, Callable[[Clock], AbstractAsyncContextManager[Engine]]]] = {
     "sandbox": sandbox,
     "sip": sip,
+    "asterisk": asterisk,
 }
 
 #: Which features each engine has: the cases that need one run for the engines named here, and only for them.
 HAVE: Final[Mapping[Feature, frozenset[str]]] = {
-    Feature.RECORDING: frozenset(),
-    Feature.TRANSFER: frozenset(),
+    Feature.RECORDING: frozenset({"sip", "asterisk"}),
+    Feature.TRANSFER: frozenset({"sip", "asterisk"}),
 }
 
 #: Engines without SIP: the number table is all they can do. They run under the virtual clock.

@@ -265,8 +265,6 @@ async def _warning(asked: SendAgentIn, numbers: NumberList) -> str:
         named = ", ".join(f"numberInfoList[{place}]" for place in places)
         also = f" and {repeats - len(places)} more" if repeats > len(places) else ""
         warnings.append(f"{repeats} repeated numbers are dialled once: {named}{also}")
-    if asked.enableRecording:
-        warnings.append("enableRecording: this version does not record calls")
     return "; ".join(warnings)
 
 

@@ -74,8 +74,7 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
         ValueError: a part that cannot stand in a SIP request unchanged. The text never holds the password.
     """
     destination = order.destination
-    if not _CALLEE.fullmatch(order.callee):
-        raise ValueError("callee must be 1 to 32 digits, with or without a leading +")
+    check_callee(order.callee)
     if not _CALLER_ID.fullmatch(order.caller_id):
         raise ValueError("caller id must be at most 64 of 0-9 A-Z a-z + _ . -")
     if not 1 <= destination.port <= 65_535:
@@ -92,6 +91,23 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
         f"sip:{order.callee}@{host}:{destination.port}",
         interface if local_host is None else str(ipaddress.ip_address(local_host)),
     )
+
+
+def check_callee(text: str) -> None:
+    """Raises ValueError unless ``text`` can be called: what a request address may hold as its user."""
+    if not _CALLEE.fullmatch(text):
+        raise ValueError("callee must be 1 to 32 digits, with or without a leading +")
+
+
+def transfer_uri(address: CallAddress, target: str) -> str:
+    """Where a call at ``address`` is transferred to: ``target`` as its trunk would be asked for it.
+
+    Raises:
+        ValueError: ``target`` cannot stand in a SIP request.
+    """
+    if not _CALLEE.fullmatch(target):
+        raise ValueError("transfer target must be 1 to 32 digits, with or without a leading +")
+    return f"sip:{target}@{address.request_uri.partition('@')[2]}"
 
 
 def _check_credentials(user: str, password: str) -> None:

@@ -1,9 +1,9 @@
 """Reads the native stack's text for why a call has closed.
 
 Measured: a final response gives ``486 Busy Here``, with a Reason header ``486 Busy Here,Q.850;cause=17;text="…"``;
-our own hang-up gives ``Rejected by user``; the far side's BYE ``Connection reset by peer [104]``; no response to the
-INVITE in 32 seconds ``Connection timed out [110]``. A number in brackets is an error of the operating system, never
-a response.
+our own hang-up gives ``Rejected by user``; a transfer that the far side reported done ``Call transfered``; the far
+side's BYE ``Connection reset by peer [104]``; no response to the INVITE in 32 seconds ``Connection timed out [110]``. A
+number in brackets is an error of the operating system, never a response.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def ended_answered(close: CloseText, bye_received: bool, cause: int | None, our_
         return Ended(sip_code=200, q850_cause=cause, hung_up_by=HungUpBy.CALLEE, reason="the callee hung up")
     reason = our_reason if close.ours else f"ended by the SIP stack: {close.text or 'no reason given'}"
     return Ended(sip_code=200, hung_up_by=HungUpBy.RINGBACK, reason=reason)
+
+
+def ended_transferred() -> Ended:
+    """How a call ended that goes on without us, whoever sent the BYE."""
+    return Ended(sip_code=200, hung_up_by=HungUpBy.RINGBACK, reason="transferred")
 
 
 def ended_unanswered(close: CloseText, invite_final: int | None) -> Ended:

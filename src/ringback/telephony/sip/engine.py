@@ -125,7 +125,7 @@ class SipEngine:
             if any(other.has_call(order.call_id) for other in self._workers):
                 raise ValueError(f"call {order.call_id} is up already")
             try:
-                leg = await worker.dial(order.call_id, order.task_id, address, order.leave_by)
+                leg = await worker.dial(order, address)
             except WornOut:
                 continue  # it is not picked again before its calls have ended
             _log.debug("dialled", call_id=order.call_id, callee=masked(order.callee), worker=worker.pid)

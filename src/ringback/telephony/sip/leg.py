@@ -16,10 +16,12 @@ from ringback.telephony.port import (
     Ringing,
     Trying,
 )
-from ringback.telephony.sip.messages import HangUp, Happened, StopPlaying, What
+from ringback.telephony.sip.addressing import transfer_uri
+from ringback.telephony.sip.messages import HangUp, Happened, StopPlaying, Transfer, What
 
 if TYPE_CHECKING:
     from ringback.telephony.port import Prompt
+    from ringback.telephony.sip.addressing import CallAddress
     from ringback.telephony.sip.messages import ToWorker
 
 
@@ -45,8 +47,9 @@ class Owner(Protocol):
 class SipLeg:
     """Implements :class:`ringback.telephony.port.Leg`."""
 
-    def __init__(self, call_id: int, owner: Owner) -> None:
+    def __init__(self, call_id: int, owner: Owner, address: CallAddress) -> None:
         self.call_id = call_id
+        self._address = address
         self._owner = owner
         self._events: asyncio.Queue[Happened] = asyncio.Queue()
         self._ended = False
@@ -85,6 +88,16 @@ class SipLeg:
             self._playing = None
             await self._owner.command(StopPlaying(self.call_id))
 
+    async def transfer(self, target: str) -> None:
+        """Blind transfer (REFER) to ``target`` at this call's trunk; :class:`Transferred` tells what came of it.
+
+        Raises:
+            ValueError: ``target`` is not 1 to 32 digits.
+        """
+        uri = transfer_uri(self._address, target)
+        if not self._ended:
+            await self._owner.command(Transfer(self.call_id, uri))
+
     async def hang_up(self) -> None:
         """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
         if not self._ended and not self._hanging_up:
@@ -95,6 +108,8 @@ class SipLeg:
 def _event(happened: Happened) -> CallEvent:
     if happened.ended is not None:
         return happened.ended
+    if happened.transferred is not None:
+        return happened.transferred
     if happened.what is What.KEY_PRESSED:
         return KeyPressed(happened.key)
     return _PLAIN_EVENTS[happened.what]

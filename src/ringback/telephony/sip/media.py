@@ -1,4 +1,8 @@
-"""Feeds prompts to the calls of a worker and listens to the first seconds of each, in one loop over all calls."""
+"""Feeds prompts to the calls of a worker and takes what they say, in one loop over all calls.
+
+What is received is listened to for the first seconds (machine detection), and recorded for as long as the call lasts;
+otherwise it is not read.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringback.clock import Clock
+    from ringback.telephony.sip.recording import Recording
 
 #: Seconds between two rounds over all calls.
 ROUND_SECONDS: Final = 0.04
@@ -71,7 +76,7 @@ class _Playing:
         self._seen_empty = False
         self._rest = memoryview(pcm + bytes(-len(pcm) % FRAME_BYTES))
 
-    def feed(self, now: float) -> bool:
+    def feed(self, now: float, recording: Recording | None) -> bool:
         """Fill the buffer up; returns whether the last frame has been sent."""
         if now < self._not_before:
             return False
@@ -85,28 +90,29 @@ class _Playing:
             return seen_empty
         room = AHEAD_BYTES - info.tx_buffered
         if room > 0:
-            self._rest = self._rest[self.audio.write(self._rest[:room]) :]
+            written = self.audio.write(self._rest[:room])
+            if recording is not None:
+                recording.played(self._rest[:written], info.tx_buffered)
+            self._rest = self._rest[written:]
         return False
 
 
 class _Listening:
-    def __init__(self, audio: Audio, until: float, machine: Callable[[], None]) -> None:
-        self.audio = audio
+    def __init__(self, until: float, machine: Callable[[], None]) -> None:
         self.until = until
         self.machine = machine
-        self._detector = MachineDetector()
-
-    def hear(self) -> Verdict | None:
-        return self._detector.feed(self.audio.read(_READ_BYTES))
+        self.detector = MachineDetector()
 
 
 class MediaLoop:
-    """Plays to and listens on the calls of one worker, named by call id."""
+    """Plays to, listens on and records the calls of one worker, named by call id."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._playing: dict[int, _Playing] = {}
+        self._heard: dict[int, Audio] = {}  # the calls that somebody listens to or records
         self._listening: dict[int, _Listening] = {}
+        self._recordings: dict[int, Recording] = {}
         self._flushed_until: dict[int, float] = {}
         self._wanted = asyncio.Event()
 
@@ -124,46 +130,69 @@ class MediaLoop:
         if playing is None:
             return
         with contextlib.suppress(AudioNotActive, AudioRestarted):  # then nothing is queued any more
+            if call_id in self._recordings:
+                self._recordings[call_id].flushed(playing.audio.info().tx_buffered)
             playing.audio.flush_tx()
             self._flushed_until[call_id] = self._clock.monotonic() + FLUSH_SECONDS
 
     def listen(self, call_id: int, audio: Audio, machine: Callable[[], None]) -> None:
         """Listen to the greeting; ``machine()`` if it is one of an answering machine."""
-        until = self._clock.monotonic() + LISTEN_SECONDS
-        self._listening[call_id] = _Listening(audio, until, machine)
-        self._wanted.set()
+        self._listening[call_id] = _Listening(self._clock.monotonic() + LISTEN_SECONDS, machine)
+        self._hear_from_now_on(call_id, audio)
+
+    def record(self, call_id: int, audio: Audio, recording: Recording) -> None:
+        """Record both directions until the call is forgotten."""
+        self._recordings[call_id] = recording
+        self._hear_from_now_on(call_id, audio)
 
     def forget(self, call_id: int) -> None:
         """The call has ended."""
         self._playing.pop(call_id, None)
+        self._heard.pop(call_id, None)
         self._listening.pop(call_id, None)
+        self._recordings.pop(call_id, None)
         self._flushed_until.pop(call_id, None)
 
     async def run(self) -> None:
         """Serve all calls, for ever."""
         while True:
             await self._wanted.wait()
-            while self._playing or self._listening:
+            while self._playing or self._heard:
                 for call_id, playing in list(self._playing.items()):
                     self._feed(call_id, playing)
-                for call_id, listening in list(self._listening.items()):
-                    self._hear(call_id, listening)
+                for call_id, audio in list(self._heard.items()):
+                    self._hear(call_id, audio)
                 await self._clock.sleep(ROUND_SECONDS)
             self._wanted.clear()
 
     def _feed(self, call_id: int, playing: _Playing) -> None:
         try:
-            done = playing.feed(self._clock.monotonic())
+            done = playing.feed(self._clock.monotonic(), self._recordings.get(call_id))
         except (AudioNotActive, AudioRestarted):
             return  # media is being renegotiated, or the call is about to end; both are told elsewhere
         if done and self._playing.get(call_id) is playing:
             del self._playing[call_id]
             playing.finished()
 
-    def _hear(self, call_id: int, listening: _Listening) -> None:
-        verdict: Verdict | None = None
-        with contextlib.suppress(AudioNotActive, AudioRestarted):  # no audio (yet): the time limit ends it
-            verdict = listening.hear()
+    def _hear_from_now_on(self, call_id: int, audio: Audio) -> None:
+        self._heard[call_id] = audio
+        self._wanted.set()
+
+    def _hear(self, call_id: int, audio: Audio) -> None:
+        pcm = b""
+        with contextlib.suppress(AudioNotActive, AudioRestarted):  # no audio (yet): time goes on without it
+            pcm = audio.read(_READ_BYTES)
+        recording = self._recordings.get(call_id)
+        if recording is not None:
+            recording.heard(pcm)
+        listening = self._listening.get(call_id)
+        if listening is not None:
+            self._judge(call_id, listening, pcm)
+        elif recording is None:
+            del self._heard[call_id]
+
+    def _judge(self, call_id: int, listening: _Listening, pcm: bytes) -> None:
+        verdict = listening.detector.feed(pcm)
         if verdict is None and self._clock.monotonic() < listening.until:
             return
         self._listening.pop(call_id, None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ringback.telephony.port import Ended
+from ringback.telephony.port import Ended, Transferred
 from ringback.telephony.sip.addressing import CallAddress
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ _LENGTH_BYTES: Final = 4
 class Dial(msgspec.Struct, frozen=True, tag=True):
     """Send one INVITE. Answered by :class:`Dialled` or :class:`Refused`.
 
-    ``leave_by`` is monotonic seconds, which all processes of a machine share: later it must not be sent.
+    ``leave_by`` is monotonic seconds, which all processes of a machine share: later it must not be sent. ``record_to``
+    and ``most_seconds`` are those of the port's order.
     """
 
     call_id: int
     task_id: int
     address: CallAddress
     leave_by: float
+    record_to: str
+    most_seconds: float
 
 
 class KeepPrompt(msgspec.Struct, frozen=True, tag=True):
@@ -64,6 +67,13 @@ class StopPlaying(msgspec.Struct, frozen=True, tag=True):
     call_id: int
 
 
+class Transfer(msgspec.Struct, frozen=True, tag=True):
+    """Ask the far side to call ``uri`` instead of talking to us. TRANSFERRED tells what came of it."""
+
+    call_id: int
+    uri: str
+
+
 class HangUp(msgspec.Struct, frozen=True, tag=True):
     """End this call."""
 
@@ -78,7 +88,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """End every call and then the process."""
 
 
-ToWorker = Dial | KeepPrompt | DropPrompt | Play | StopPlaying | HangUp | Ping | Stop
+ToWorker = Dial | KeepPrompt | DropPrompt | Play | StopPlaying | Transfer | HangUp | Ping | Stop
 
 
 # --- worker to engine ---
@@ -118,16 +128,20 @@ class What(StrEnum):
     KEY_PRESSED = "key_pressed"
     PROMPT_FINISHED = "prompt_finished"
     MACHINE_DETECTED = "machine_detected"
+    TRANSFERRED = "transferred"
     ENDED = "ended"
 
 
 class Happened(msgspec.Struct, frozen=True, tag=True):
-    """An event of one call. ``key`` goes with KEY_PRESSED, ``number`` with PROMPT_FINISHED, ``ended`` with ENDED."""
+    """An event of one call. ``key`` goes with KEY_PRESSED, ``number`` with PROMPT_FINISHED, ``transferred`` with
+    TRANSFERRED, ``ended`` with ENDED.
+    """
 
     call_id: int
     what: What
     key: str = ""
     number: int = 0
+    transferred: Transferred | None = None
     ended: Ended | None = None
 
 

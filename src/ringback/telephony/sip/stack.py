@@ -111,6 +111,8 @@ class SipStack:
         # for ever. Events reach us by their call header instead.
         if call._on_stack_event in call._runtime._listeners:  # noqa: SLF001 - see above; no public way
             call._runtime.unsubscribe(call._on_stack_event)  # noqa: SLF001 - the binding has no public way (see above)
+        # So its state stands still. Whether a transfer can be asked for is checked by OutgoingCall instead.
+        call._state = CallState.ESTABLISHED  # noqa: SLF001 - see above
         return call
 
     async def ping(self) -> None:

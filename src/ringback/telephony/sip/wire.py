@@ -29,7 +29,7 @@ _Q850_CAUSE: Final = re.compile(r"q\.850\b[^,]*?;\s*cause\s*=\s*(\d{1,3})", re.I
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One message from the far side: a response to our INVITE or BYE (``code``), or a BYE (``code`` 0)."""
+    """One message from the far side: a response to a request of ours (``code``), or a BYE (``code`` 0)."""
 
     method: str
     code: int

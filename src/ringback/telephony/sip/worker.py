@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ from ringback.telephony.sip.messages import (
     Refused,
     Stop,
     StopPlaying,
+    Transfer,
     Unfit,
     decode_to_worker,
     read_frame,
@@ -46,6 +48,7 @@ try:
 
     from ringback.telephony.sip.media import MediaLoop
     from ringback.telephony.sip.outgoing_call import OutgoingCall
+    from ringback.telephony.sip.recording import Recording
     from ringback.telephony.sip.stack import NotSent, SipStack
     from ringback.telephony.sip.wire import WireTap
 except (ImportError, OSError) as error:  # OSError: a shared library of the native stack is missing
@@ -81,7 +84,10 @@ class Worker:
         self._prompts: dict[str, bytes] = {}
         self._last_call_ended = asyncio.Event()
         self._commands: asyncio.Task[None] | None = None
-        self._media = MediaLoop(RealClock())
+        self._clock = RealClock()
+        self._media = MediaLoop(self._clock)
+        # One thread: the blocks of a recording are written in order. It starts with the first recording.
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="recordings")
         self._stack = SipStack(self._on_native, lambda: len(self._calls) > 1, _die)
         self._tap = WireTap(self._calls.__contains__, self._from_wire)
         self._tap.install()
@@ -123,7 +129,7 @@ class Worker:
                 case Stop():
                     return
                 case Dial() as message:
-                    call = self._new_call(message.call_id)  # now: a HangUp may be right behind
+                    call = self._new_call(message)  # now: a HangUp may be right behind
                     tasks.create_task(self._dial(message, call))
                 case Ping():
                     tasks.create_task(self._pong())
@@ -134,7 +140,7 @@ class Worker:
                 case message:
                     self._command_call(message)
 
-    def _command_call(self, message: Play | StopPlaying | HangUp) -> None:
+    def _command_call(self, message: Play | StopPlaying | Transfer | HangUp) -> None:
         call = self._calls.get(message.call_id)
         if call is None:
             return  # it has ended; the engine will read that in a moment
@@ -143,12 +149,21 @@ class Worker:
                 call.play(number, self._prompts[key])
             case StopPlaying():
                 call.stop_playing()
+            case Transfer(_, uri):
+                call.transfer(uri)
             case HangUp():
                 call.hang_up()
 
-    def _new_call(self, call_id: int) -> OutgoingCall:
+    def _new_call(self, message: Dial) -> OutgoingCall:
+        call_id, target = message.call_id, message.record_to
         call = OutgoingCall(
-            call_id, self._media, self._send, lambda: self._forget(call_id), detect_machine=self._detect_machines
+            call_id,
+            self._media,
+            self._send,
+            lambda: self._forget(call_id),
+            detect_machine=self._detect_machines,
+            most_seconds=message.most_seconds,
+            record=(lambda: Recording(Path(target), self._clock, self._disk)) if target else None,
         )
         self._calls[call_id] = call
         return call

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
 import shutil
 import socket
@@ -39,7 +38,7 @@ from ringback.telephony.sip.messages import (
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
-    from ringback.telephony.port import Prompt
+    from ringback.telephony.port import DialOrder, Prompt
     from ringback.telephony.sip.addressing import CallAddress
     from ringback.telephony.sip.messages import ToWorker
 
@@ -165,7 +164,7 @@ class WorkerProcess:
 
     # --- commands ---
 
-    async def dial(self, call_id: int, task_id: int, address: CallAddress, leave_by: float = math.inf) -> SipLeg:
+    async def dial(self, order: DialOrder, address: CallAddress) -> SipLeg:
         """Place a call. When the process dies meanwhile, the leg's only event is an Ended with ``engine_failed``.
 
         Raises:
@@ -175,11 +174,14 @@ class WorkerProcess:
         if not self.alive:
             raise EngineUnavailable("the SIP worker process has ended")
         self._worn = self.worn
-        leg = self._legs[call_id] = SipLeg(call_id, self)
+        call_id = order.call_id
+        leg = self._legs[call_id] = SipLeg(call_id, self, address)
         self.interface = address.interface
         answered = self._dials[call_id] = asyncio.get_running_loop().create_future()
         try:
-            await self.command(Dial(call_id, task_id, address, leave_by))
+            await self.command(
+                Dial(call_id, order.task_id, address, order.leave_by, order.record_to, order.most_seconds)
+            )
             async with asyncio.timeout(DIAL_SECONDS):
                 answer = await answered
         except TimeoutError:

@@ -1,0 +1,1 @@
+"""The Asterisk engine: calls placed by one or several Asterisk servers, commanded over ARI."""

@@ -1,0 +1,143 @@
+"""A thin client of ARI, Asterisk's REST interface: requests, and the event stream of one application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+
+from ringback.telephony.asterisk.events import AriEvent, read_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from ringback.telephony.asterisk.address import NodeAddress
+
+#: An Asterisk that needs longer than this for an answer is in trouble.
+REQUEST_SECONDS: Final = 5.0
+#: Asterisk closes a connection after 15 s without a request; one that it is just closing must not be used again.
+KEEP_ALIVE_SECONDS: Final = 8.0
+#: Requests under way at once; each costs Asterisk a thread.
+CONNECTIONS: Final = 40
+#: Between two pings on the event stream: half of it without an answer, and the stream is taken for dead.
+HEARTBEAT_SECONDS: Final = 10.0
+#: Far more than any event has.
+_LONGEST_EVENT: Final = 1 << 20
+
+
+class AriRefused(Exception):
+    """Asterisk answered, and the answer is no. ``status`` is the HTTP status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status} {text}")
+        self.status = status
+
+
+class AriUnreachable(Exception):
+    """No answer. ``sent`` is false when the request certainly did not reach Asterisk."""
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
+
+
+class AriClient:
+    """Talks to one Asterisk. Use :meth:`close` at the end."""
+
+    def __init__(self, address: NodeAddress) -> None:
+        self._base = address.base_url
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": aiohttp.encode_basic_auth(address.user, address.password)},
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+            raise_for_status=False,
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def request(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
+    ) -> bytes:
+        """Send one request; returns the body of the answer. ``body`` is sent as JSON.
+
+        Raises:
+            AriRefused: Asterisk said no.
+            AriUnreachable: it said nothing.
+        """
+        data = None if body is None else msgspec.json.encode(body)
+        headers = None if body is None else {"Content-Type": "application/json"}
+        try:
+            async with self._session.request(
+                method, self._base + path, params=params, data=data, headers=headers
+            ) as answer:
+                content = await answer.read()
+                if answer.status >= 300:
+                    raise AriRefused(answer.status, _message(content))
+                return content
+        except aiohttp.ClientConnectorError as error:
+            raise AriUnreachable(_text(error), sent=False) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AriUnreachable(_text(error), sent=True) from error
+
+    async def download(self, path: str, chunk_bytes: int = 1 << 16) -> AsyncIterator[bytes]:
+        """The body of a GET, piece by piece. Raises as :meth:`request`."""
+        try:
+            async with self._session.get(self._base + path) as answer:
+                if answer.status >= 300:
+                    raise AriRefused(answer.status, _message(await answer.read()))
+                async for chunk in answer.content.iter_chunked(chunk_bytes):
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AriUnreachable(_text(error), sent=True) from error
+
+    @contextlib.asynccontextmanager
+    async def events(self, app: str) -> AsyncIterator[AsyncIterator[AriEvent]]:
+        """The event stream of ``app``, which exists at Asterisk from here on. It ends when the connection does.
+
+        Raises:
+            AriRefused: wrong user or password, or no ARI there.
+            AriUnreachable: nobody answers.
+        """
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                stream = await self._session.ws_connect(
+                    self._base + "/events",
+                    params={"app": app, "subscribeAll": "false"},
+                    heartbeat=HEARTBEAT_SECONDS,
+                    max_msg_size=_LONGEST_EVENT,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise AriRefused(error.status, error.message) from error
+        except aiohttp.ClientConnectorError as error:
+            raise AriUnreachable(_text(error), sent=False) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AriUnreachable(_text(error), sent=True) from error
+        try:
+            yield _read(stream)
+        finally:
+            await stream.close()
+
+
+async def _read(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[AriEvent]:
+    async for message in stream:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            yield read_event(message.data)
+
+
+def _message(content: bytes) -> str:
+    """Asterisk's own words in an error answer."""
+    try:
+        return str(msgspec.json.decode(content)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return content[:200].decode(errors="replace").strip()
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,313 @@
+"""One live call at an Asterisk: what Asterisk says of its channel becomes the port's events, each once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from ringback.telephony.asterisk.ending import Farewell, ended
+from ringback.telephony.port import (
+    Answered,
+    CallEvent,
+    EarlyMedia,
+    Ended,
+    HungUpBy,
+    KeyPressed,
+    MachineDetected,
+    PromptFinished,
+    Ringing,
+    Transferred,
+    Trying,
+)
+from ringback.telephony.sip.addressing import check_callee
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from ringback.telephony.asterisk.events import AriEvent, Channel
+    from ringback.telephony.port import Prompt
+
+#: Side channels of a call: they hear it without touching its playback. Their ids are the call's with this in front:
+#: Asterisk takes the beginning of an id for the id.
+LISTENS: Final = "amd-"
+RECORDS: Final = "rec-"
+#: First argument with which a side channel, the machine detection and a transfer enter the application.
+SIDE: Final = "side"
+DETECTED: Final = "detected"
+TRANSFERRED: Final = "transferred"
+
+_log = structlog.get_logger(__name__)
+
+
+class Commands(Protocol):
+    """What a leg needs of its node."""
+
+    app: str
+
+    async def command(self, method: str, path: str, params: Mapping[str, str] | None = None) -> bool:
+        """Send a command; false when Asterisk refused it or did not answer."""
+
+    async def has_playback(self, playback_id: str) -> bool:
+        """Whether the prompt still plays."""
+
+    def not_played(self, leg: AsteriskLeg, playback_id: str) -> None:
+        """A prompt does not play, or has broken off."""
+
+    async def sound(self, prompt: Prompt) -> str:
+        """The prompt as a media address of that Asterisk."""
+
+    async def fetch_recording(self, name: str, path: str) -> bool:
+        """Move a stored recording into a file here; false when that failed."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this beside everything else."""
+
+    def forget(self, call_id: int) -> None:
+        """The call has ended."""
+
+
+class AsteriskLeg:
+    """Implements :class:`ringback.telephony.port.Leg`. ``target_host``: host and port that a transfer goes to."""
+
+    def __init__(
+        self,
+        call_id: int,
+        channel_id: str,
+        asterisk: Commands,
+        *,
+        target_host: str,
+        record_to: str = "",
+        detect_machine: bool = True,
+        dialled_at: float = 0.0,
+    ) -> None:
+        self.call_id = call_id
+        self.channel_id = channel_id
+        self.dialled_at = dialled_at
+        #: Set when Asterisk has begun to dial, or the call is over.
+        self.placed = asyncio.Event()
+        self._asterisk = asterisk
+        self._target_host = target_host
+        self._record_to = record_to
+        self._detect_machine = detect_machine
+        self._events: asyncio.Queue[CallEvent] = asyncio.Queue()
+        self._told: set[type[CallEvent]] = set()
+        self._known = Farewell()
+        self._our_reason = "hung up"
+        self._recording = False
+        self._prompts = 0
+        self._playing: str | None = None
+        self._over = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of the far side is known yet."""
+        return not self._over and not self._told
+
+    # --- the port ---
+
+    async def next_event(self) -> CallEvent:
+        """Wait for the next event, in order. After :class:`Ended` it must not be called again."""
+        return await self._events.get()
+
+    async def play(self, prompt: Prompt) -> None:
+        """Start playing; replaces what is playing. Does nothing on a call that is not up (any more)."""
+        if self._over or not self._known.up:
+            return
+        media = await self._asterisk.sound(prompt)
+        await self.stop_playing()  # or the new one would wait for the old one's end
+        self._prompts += 1
+        playing = self._playing = f"{self.channel_id}-p{self._prompts}"
+        if not await self._channel("POST", f"/play/{playing}", {"media": media}):
+            self._asterisk.not_played(self, playing)
+
+    async def stop_playing(self) -> None:
+        """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
+        playing, self._playing = self._playing, None
+        if playing is not None and not self._over:
+            await self._asterisk.command("DELETE", f"/playbacks/{playing}")
+
+    async def transfer(self, target: str) -> None:
+        """Blind transfer by REFER, in Asterisk's dialplan. Raises ValueError when ``target`` is no number."""
+        check_callee(target)
+        if self._over or not self._known.up:
+            return
+        await self.stop_playing()  # the channel leaves the application only when nothing plays
+        address = {"variable": "RINGBACK_TARGET", "value": f"sip:{target}@{self._target_host}"}
+        place = {"context": "ringback-transfer", "extension": self._asterisk.app, "priority": "1"}
+        if not (await self._channel("POST", "/variable", address) and await self._channel("POST", "/continue", place)):
+            self._tell(Transferred(accepted=False))
+
+    async def hang_up(self) -> None:
+        """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
+        if not self._over and not self._known.ours:
+            self._known.ours = True
+            await self._channel("DELETE")
+
+    # --- what Asterisk says ---
+
+    def on_event(self, event: AriEvent) -> None:
+        """Take an event of the call's own channel."""
+        if self._over:
+            return
+        match event.type:
+            case "Dial":
+                self.placed.set()
+                self._on_dial(event.dialstatus)
+            case "ChannelStateChange" if event.channel is not None:
+                self._on_state(event.channel.state)
+            case "StasisStart":
+                self._on_entered(event.args)
+            case "ChannelDtmfReceived":
+                self._tell(KeyPressed(event.digit))
+            case "ChannelHangupRequest" if not event.soft:
+                self._known.asked = True
+                self._known.sip_code, self._known.q850_cause = event.tech_cause, event.cause
+            case "ChannelDestroyed":
+                self._known.last_cause = event.cause
+                if self._known.asked and event.cause:
+                    self._known.q850_cause = event.cause
+                self._end(ended(self._known, self._our_reason))
+
+    def on_played(self, playback_id: str) -> bool:
+        """A prompt has been played to its end, or was stopped; true when the call was waiting for it."""
+        if self._over or playback_id != self._playing:
+            return False
+        self._playing = None
+        self._tell(PromptFinished())
+        return True
+
+    def on_side_channel(self, kind: str, event: AriEvent) -> None:
+        """Take an event of a side channel: it is there, or the machine detection has a verdict."""
+        if event.type != "StasisStart" or event.channel is None:
+            return
+        side = f"/channels/{event.channel.id}"
+        match event.args:
+            case ["side"] if kind == LISTENS:
+                place = {"context": "ringback-amd", "extension": self._asterisk.app, "priority": "1"}
+                self._spawn("POST", f"{side}/continue", place)
+            case ["side"] if kind == RECORDS:
+                self._asterisk.spawn(self._record(side))
+            case ["detected", verdict, *cause]:
+                _log.debug("greeting heard", call_id=self.call_id, verdict=verdict, cause=cause)
+                # A callee who says nothing is not a machine; Asterisk takes one for it.
+                if verdict == "MACHINE" and not any(why.startswith("INITIALSILENCE") for why in cause):
+                    self._tell_once(MachineDetected())
+                self._spawn("DELETE", side)
+
+    def responded(self) -> None:
+        """The trunk has sent a response, though none that Asterisk tells by itself."""
+        if self.silent:
+            self._tell_once(Trying())
+
+    async def resync(self, channel: Channel | None) -> None:
+        """After a gap in the events: this is the channel now, or it is gone."""
+        if self._over:
+            return
+        if channel is None:
+            self.lost("the call ended while the connection to Asterisk was down")
+            return
+        self.placed.set()
+        if self._known.ours:
+            await self._channel("DELETE")
+            return
+        self._on_state(channel.state)
+        if channel.state == "Up":
+            self._on_entered([])
+        if self._playing is not None and not await self._asterisk.has_playback(self._playing):
+            self.on_played(self._playing)
+
+    def lost(self, reason: str) -> None:
+        """What became of the call cannot be known any more."""
+        if self._over:
+            return
+        by = HungUpBy.RINGBACK if self._known.up else None
+        self._end(Ended(engine_failed=True, hung_up_by=by, reason=reason))
+
+    # --- its parts ---
+
+    def _on_dial(self, status: str) -> None:
+        if status == "RINGING":
+            self._tell_once(Ringing())
+        elif status == "PROGRESS":
+            self._tell_once(EarlyMedia())
+
+    def _on_state(self, state: str) -> None:
+        if state == "Ringing":
+            self._tell_once(Ringing())
+        elif state == "Up":
+            self._known.up = True
+
+    def _on_entered(self, args: list[str]) -> None:
+        match args:
+            case []:
+                self._on_answer()
+            case ["transferred", status, code]:
+                self._on_transferred(accepted=status == "SUCCESS", code=code)
+
+    def _on_answer(self) -> None:
+        self._known.up = True
+        if Answered in self._told:
+            return
+        self._tell_once(Answered())
+        if self._detect_machine:
+            self._listen_in(LISTENS, "in")
+        if self._record_to:
+            self._listen_in(RECORDS, "both")
+
+    def _listen_in(self, kind: str, what: str) -> None:
+        params = {"spy": what, "app": self._asterisk.app, "appArgs": SIDE}
+        self._spawn("POST", f"/channels/{self.channel_id}/snoop/{kind}{self.channel_id}", params)
+
+    async def _record(self, side: str) -> None:
+        params = {"name": self.channel_id, "format": "wav", "ifExists": "overwrite"}
+        self._recording = await self._asterisk.command("POST", f"{side}/record", params)
+
+    def _on_transferred(self, *, accepted: bool, code: str) -> None:
+        self._tell(Transferred(accepted, int(code) if code.isdecimal() and int(code) >= 100 else None))
+        if accepted:
+            self._our_reason = "transferred"
+            self._asterisk.spawn(self.hang_up())
+
+    def _end(self, end: Ended) -> None:
+        if self._known.up and Answered not in self._told:
+            self._tell_once(Answered())  # it ended before it could enter the application
+        self._over = True
+        self.placed.set()
+        self._asterisk.forget(self.call_id)
+        if self._recording:
+            self._asterisk.spawn(self._collect(end))
+        else:
+            self._events.put_nowait(end)
+
+    async def _collect(self, end: Ended) -> None:
+        recorded = await self._asterisk.fetch_recording(self.channel_id, self._record_to)
+        self._events.put_nowait(
+            Ended(
+                sip_code=end.sip_code,
+                q850_cause=end.q850_cause,
+                hung_up_by=end.hung_up_by,
+                reason=end.reason,
+                engine_failed=end.engine_failed,
+                recorded=recorded,
+            )
+        )
+
+    def _tell(self, event: CallEvent) -> None:
+        if not self._over:
+            self._events.put_nowait(event)
+
+    def _tell_once(self, event: CallEvent) -> None:
+        if type(event) not in self._told:
+            self._told.add(type(event))
+            self._tell(event)
+
+    async def _channel(self, method: str, path: str = "", params: Mapping[str, str] | None = None) -> bool:
+        return await self._asterisk.command(method, f"/channels/{self.channel_id}{path}", params)
+
+    def _spawn(self, method: str, path: str, params: Mapping[str, str] | None = None) -> None:
+        async def send() -> None:
+            await self._asterisk.command(method, path, params)
+
+        self._asterisk.spawn(send())

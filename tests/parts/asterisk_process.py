@@ -1,0 +1,157 @@
+"""A real Asterisk for tests: started on free ports from the configuration that users copy, ended by its own id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Self
+
+from ringback.telephony.asterisk.configuration import AsteriskOptions, asterisk_files
+from tests.parts.parts import ASTERISK, asterisk_command, folder, libraries, require
+
+BOOT_SECONDS = 60
+STOP_SECONDS = 20
+
+
+class AsteriskProcess:
+    """Use as a context manager. ``address`` goes into RINGBACK_ASTERISK; ``kill`` and ``start`` restart it in place."""
+
+    def __init__(self, *, rtp_ports: int = 2_000) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ringback-asterisk-"))
+        self.http_port = free_port(socket.SOCK_STREAM)
+        self.sip_port = free_port(socket.SOCK_DGRAM)
+        rtp_start = 10_000 + 2_000 * (os.getpid() % 20)
+        self._options = AsteriskOptions(
+            http_port=self.http_port,
+            password="testsecret",
+            sip_host="127.0.0.1",
+            sip_port=self.sip_port,
+            rtp_start=rtp_start,
+            rtp_end=rtp_start + rtp_ports - 1,
+        )
+        self.address = f"http://ringback:testsecret@127.0.0.1:{self.http_port}"
+        self.sounds = self.folder / "sounds"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._write_configuration()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a server's environment needs to dial through it."""
+        return {
+            "RINGBACK_TELEPHONY": "asterisk",
+            "RINGBACK_ASTERISK": self.address,
+            "RINGBACK_ASTERISK_SOUNDS": str(self.sounds),
+        }
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return (self.folder / "out.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it and wait until ARI answers."""
+        with (self.folder / "out.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*asterisk_command(), "-C", str(self.folder / "etc/asterisk.conf"), "-f", "-n"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+            )
+        deadline = time.monotonic() + BOOT_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError(f"Asterisk did not start:\n{self.log[-4000:]}")
+            # Another process is being waited for: there is no event in this one.
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it, by force if it takes too long."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL: no last words."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_SECONDS)
+
+    def command(self, text: str) -> str:
+        """The answer to a command of Asterisk's own console."""
+        done = subprocess.run(
+            [*asterisk_command(), "-C", str(self.folder / "etc/asterisk.conf"), "-rx", text],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BOOT_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    def _answers(self) -> bool:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/ari/api-docs/resources.json")
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(request, timeout=2).close()
+            except urllib.error.HTTPError as error:
+                return error.code == 401  # ARI is up and asks who we are
+            return True
+        return False
+
+    def _write_configuration(self) -> None:
+        etc = self.folder / "etc"
+        for name in ("etc", "lib/keys", "db", "spool/recording", "run", "log"):
+            (self.folder / name).mkdir(parents=True)
+        for name, text in asterisk_files(self._options).items():
+            (etc / name).write_text(text)
+        directories = {
+            "astetcdir": etc,
+            "astmoddir": libraries() / "asterisk/modules",
+            "astvarlibdir": self.folder / "lib",
+            "astdbdir": self.folder / "db",
+            "astkeydir": self.folder / "lib",
+            "astdatadir": folder() / "usr/share/asterisk",
+            "astagidir": self.folder / "lib",
+            "astspooldir": self.folder / "spool",
+            "astrundir": self.folder / "run",
+            "astlogdir": self.folder / "log",
+        }
+        lines = [f"{name} => {path}" for name, path in directories.items()]
+        (etc / "asterisk.conf").write_text("[directories]\n" + "\n".join(lines) + "\n")
+
+
+def asterisk() -> AsteriskProcess:
+    """A real Asterisk that is not started yet. Without the parts the test is skipped, and under CI it fails."""
+    require(ASTERISK)
+    return AsteriskProcess()
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port that nobody listens on now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,69 @@
+"""The sandbox engine's recordings and transfers; its behaviours are tested with the roles that use them."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import pytest
+
+from ringback.clock import VirtualClock
+from ringback.telephony.port import Answered, Destination, DialOrder, Ended, HungUpBy, Transferred
+from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
+from tests.telephony.sip_peer import end_of, events_until, next_event
+
+NOWHERE = Destination(host="", port=0)
+
+
+def order(callee: str, record_to: str = "") -> DialOrder:
+    return DialOrder(
+        call_id=1, task_id=1, callee=callee, caller_id="", destination=NOWHERE, record_to=record_to, most_seconds=1
+    )
+
+
+def on_a_call(what, callee: str = "100000", record_to: str = "") -> None:
+    clock = VirtualClock()
+
+    async def story() -> None:
+        engine = SandboxEngine(clock)
+        leg = await engine.dial(order(callee, record_to))
+        await what(leg, clock)
+        assert engine.free_lines() == SandboxEngine(clock).free_lines()
+
+    clock.run(story())
+
+
+def test_a_recording_is_silence_as_long_as_the_talk(tmp_path: Path) -> None:
+    async def what(leg: SandboxLeg, clock: VirtualClock) -> None:
+        await events_until(leg, Answered)
+        await clock.sleep(3.5)
+        await leg.hang_up()
+        assert await end_of(leg) == Ended(hung_up_by=HungUpBy.RINGBACK, reason="hung up", recorded=True)
+
+    on_a_call(what, record_to=str(tmp_path / "1.wav"))
+    assert [path.name for path in tmp_path.iterdir()] == ["1.wav"]
+    with wave.open(str(tmp_path / "1.wav")) as opened:
+        assert opened.getparams()[:4] == (1, 2, 8_000, 28_000)
+        assert not any(opened.readframes(28_000))
+
+
+@pytest.mark.parametrize(("callee", "folder"), [("100060", ""), ("100000", "missing")])
+def test_no_recording_without_a_talk_or_a_folder(tmp_path: Path, callee: str, folder: str) -> None:
+    async def what(leg: SandboxLeg, _: VirtualClock) -> None:
+        assert not (await end_of(leg, within=60)).recorded
+
+    on_a_call(what, callee, str(tmp_path / folder / "1.wav"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_transfer_is_accepted() -> None:
+    async def what(leg: SandboxLeg, _: VirtualClock) -> None:
+        await leg.transfer("100")  # not up yet: nothing
+        await events_until(leg, Answered)
+        with pytest.raises(ValueError, match="transfer target must be"):
+            await leg.transfer("somebody")
+        await leg.transfer("+4930123456")
+        assert await next_event(leg) == Transferred(accepted=True, sip_code=200)
+        assert await next_event(leg) == Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred")
+
+    on_a_call(what)
