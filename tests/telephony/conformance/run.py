@@ -151,6 +151,7 @@ class _Placing:
                     prompts=PromptMaker(self._speech, SOUNDS),
                     clock=self._clock,
                     no_reply_seconds=NO_REPLY_SECONDS,
+                    on_response=lambda _: None,
                     on_answer=lambda _: None,
                 )
         except Exception as error:  # noqa: BLE001 - reported by the test of the case, beside what was seen until then
