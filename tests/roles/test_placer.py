@@ -53,6 +53,7 @@ class Bench:
                 task_id=1,
                 trunk_id=1,
                 callee="4930000000",
+                dialled="4930000000",
                 caller_id="",
                 texts=None,
                 template_id=1,

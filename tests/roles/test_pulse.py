@@ -25,6 +25,7 @@ def lease_of(call_id: int, *, probe: bool) -> Lease:
         task_id=1,
         trunk_id=TRUNK,
         callee="4930000000",
+        dialled="4930000000",
         caller_id="",
         texts=None,
         template_id=1,

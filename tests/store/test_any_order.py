@@ -352,18 +352,16 @@ class AnyOrder(RuleBasedStateMachine):
             row.id: {name: getattr(row, name) for name in tasks[row.id]} for row in await rows("SELECT * FROM task")
         } == tasks
 
-        # Numbers of a task that could not start stay where they were: no route concerns them any more.
-        live = {task.id for task in expected.tasks.values() if task.state != "submission_failed"}
+        # A task that failed on submission keeps its numbers queued and never dials: its lanes follow no route.
+        alive = [task for task in expected.tasks.values() if task.state != "submission_failed"]
         lanes = Counter(
-            (task.id, *expected.lane_of(one))
-            for task in expected.tasks.values()
-            for one in task.calls
-            if one.state == "queued" and task.id in live
+            (task.id, *expected.lane_of(one)) for task in alive for one in task.calls if one.state == "queued"
         )
         stored = await rows("SELECT task_id, zone, route_prefix, queued, cursor FROM lane")
         by_lane = {(row.task_id, row.zone, row.route_prefix): row for row in stored}
-        assert {key: row.queued for key, row in by_lane.items() if row.queued and row.task_id in live} == dict(lanes)
-        for task in expected.tasks.values():
+        ids = {task.id for task in alive}
+        assert {key: row.queued for key, row in by_lane.items() if row.queued and row.task_id in ids} == dict(lanes)
+        for task in alive:
             for one in task.calls:
                 if one.state == "queued":
                     assert by_lane[task.id, *expected.lane_of(one)].cursor < one.id
