@@ -124,7 +124,6 @@ class _Placing:
             call_id=call_id,
             task_id=_TASK_ID,
             callee=callee,
-            dialled=callee,
             caller_id=_CALLER_ID,
             destination=Destination(host=host, port=port, user=case.user, password=case.password),
             record_to=str(seen.recording or ""),
