@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ringback.telephony.asterisk.client import AriRefused, AriUnreachable
 from ringback.telephony.asterisk.ids import channel_id
 from ringback.telephony.port import EngineUnavailable
-from ringback.telephony.sip.addressing import CALL_HEADER, TASK_HEADER
+from ringback.telephony.sip.addressing import ANONYMOUS_USER, CALL_HEADER, TASK_HEADER
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -80,6 +80,6 @@ def _request(order: DialOrder, address: CallAddress, app: str) -> dict[str, Any]
             "TIMEOUT(absolute)": str(seconds),
         },
     }
-    if order.caller_id:
+    if address.account.user != ANONYMOUS_USER:  # without one Asterisk shows the name "Anonymous" beside a trunk's user
         body["callerId"] = f"<{address.account.user}>"
     return body
