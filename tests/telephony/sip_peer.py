@@ -35,6 +35,7 @@ PHRASES = {
     180: "Ringing",
     183: "Session Progress",
     200: "OK",
+    202: "Accepted",
     302: "Moved Temporarily",
     401: "Unauthorized",
     404: "Not Found",

@@ -17,7 +17,8 @@ from ringback.telephony.asterisk.address import NodeAddress
 
 LONGEST_WAIT = 10.0
 USER, PASSWORD = "ringback", "geheim"
-STORED = "/recordings/stored/"
+#: Stands for requests for test calls.
+CANARY = "POST /channels!"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ class FakeAri:
     # --- what tests do ---
 
     def fail(self, line: str, fault: Fault, *, times: int = 1) -> None:
-        """The next ``times`` requests whose line (``POST /channels``) begins so fail like this."""
+        """The next ``times`` requests whose line begins so fail like this; ``POST /channels!`` are test calls."""
         self._faults.append((line, fault, times))
 
     async def feed(self, kind: str, channel: str = "", state: str = "Ringing", **parts: Any) -> None:
@@ -184,7 +185,8 @@ class FakeAri:
 
     def _fault(self, asked: Asked) -> Fault | None:
         for number, (line, fault, times) in enumerate(self._faults):
-            if asked.line.startswith(line) and (not _is_canary(asked) or line.endswith("!")):
+            wanted = line == CANARY if _is_canary(asked) else asked.line.startswith(line)
+            if wanted:
                 self._faults[number : number + 1] = [(line, fault, times - 1)] if times > 1 else []
                 return fault
         return None
@@ -211,7 +213,7 @@ class FakeAri:
         self._changed.set()
         return stream
 
-    async def _do(self, asked: Asked) -> web.Response:
+    async def _do(self, asked: Asked) -> web.Response:  # noqa: PLR0911, PLR0912 - one case a request
         parts = asked.path.strip("/").split("/")
         match (asked.method, *parts):
             case ("POST", "channels"):

@@ -97,7 +97,7 @@ def test_a_call_in_doubt_that_lives_is_followed_on():
         ari.dials = False  # its Dial event was lost
         ari.fail("POST /channels", Fault(close=True, after=True))
         leg = await engine.dial(order(1))
-        await until(lambda: leg.placed.is_set())
+        await until(leg.placed.is_set)
         assert not leg.doubtful
         await ari.answer(channel(1))
         assert await leg.next_event() == Answered()
@@ -116,7 +116,7 @@ def test_an_asterisk_that_does_not_answer_a_call_gets_no_more_until_it_is_known_
         with pytest.raises(EngineUnavailable, match="no Asterisk is well"):
             await engine.dial(order(2))
         assert (await events_of(leg))[-1].engine_failed
-        await until(lambda: engine.free_lines())
+        await until(engine.free_lines)
 
     run(story)
 

@@ -75,11 +75,11 @@ def test_a_trunk_is_made_again_after_a_failure_and_when_asterisk_may_have_lost_i
         with pytest.raises(AriRefused):
             await trunks.endpoint(ACCOUNT, own_caller=True)
         name = await trunks.endpoint(ACCOUNT, own_caller=True)
-        for forget in (lambda: trunks.forget(), lambda: trunks.forget(name)):
+        for forgotten in (None, name):
             ari.endpoints.clear()
             assert await trunks.endpoint(ACCOUNT, own_caller=True) == name
             assert ari.endpoints == {}
-            forget()
+            trunks.forget(forgotten)
             assert await trunks.endpoint(ACCOUNT, own_caller=True) == name
             assert name in ari.endpoints
         trunks.forget("ringback-unknown")
