@@ -11,6 +11,18 @@ import typer
 from ringback.cli.common import fail
 from ringback.settings import split_address
 
+#: The option that sets each field.
+_OPTIONS = {
+    "http_host": "http",
+    "http_port": "http port",
+    "user": "user",
+    "password": "password",
+    "sip_host": "sip",
+    "sip_port": "sip port",
+    "rtp_start": "rtp: rtp_start",
+    "rtp_end": "rtp: rtp_end",
+}
+
 app = typer.Typer(help="Asterisk, the engine for production.", no_args_is_help=True)
 
 
@@ -28,7 +40,7 @@ def config(
     from ringback.telephony.asterisk.configuration import AsteriskOptions, asterisk_files
 
     first, _, last = rtp.partition("-")
-    if not (first.isdecimal() and last.isdecimal()):
+    if not (first.isdecimal() and last.isdecimal() and len(first + last) <= 10):
         fail(f"--rtp must be FIRST-LAST, got {rtp!r}")
     try:
         http_host, http_port = split_address(http)
@@ -50,7 +62,8 @@ def config(
             rtp_end=int(last),
         )
     except ValueError as error:
-        fail(f"--{error}".replace("_", "-"))
+        field, _, text = str(error).partition(" ")
+        fail(f"--{_OPTIONS[field]} {text}")
     files = asterisk_files(options)
     present = sorted(name for name in files if (folder / name).exists())
     if present:

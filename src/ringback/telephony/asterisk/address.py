@@ -50,22 +50,26 @@ def _read(text: str, where: str) -> NodeAddress:
         port = parts.port
     except ValueError:
         raise ValueError(f"{where} cannot be read; write http://USER:PASSWORD@HOST:PORT") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
         raise ValueError(f"{where} must be http://USER:PASSWORD@HOST:PORT, with the port of Asterisk's HTTP server")
-    if not parts.username or not parts.password:
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not user or not password:
         raise ValueError(f"{where} has no user and password (those of ari.conf)")
+    if ":" in user or not (user + password).isprintable():
+        raise ValueError(f"{where} has a character in its user or password that HTTP or ari.conf does not allow")
     if parts.fragment:
         raise ValueError(f"{where} has a #, which must be written %23 in a password")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     options = parse_qs(parts.query, keep_blank_values=True)
     for option in options:
         if option not in _OPTIONS:
-            raise ValueError(f"{where} has the unknown option {option!r}; there are weight and lines")
+            # Not repeated: it may be a part of a password with a bare ? in it.
+            raise ValueError(f"{where} has an unknown option; there are weight and lines")
     return NodeAddress(
         name=f"{host}:{port}",
         base_url=f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}/ari",
-        user=unquote(parts.username),
-        password=unquote(parts.password),
+        user=user,
+        password=password,
         weight=_number(options, "weight", 1, MOST_WEIGHT, where),
         lines=_number(options, "lines", DEFAULT_LINES, MOST_LINES, where),
     )
@@ -73,6 +77,6 @@ def _read(text: str, where: str) -> NodeAddress:
 
 def _number(options: dict[str, list[str]], name: str, default: int, most: int, where: str) -> int:
     text = options.get(name, [str(default)])[-1]
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
-        raise ValueError(f"{where}: {name} must be 1 to {most}, got {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9) or not 1 <= int(text) <= most:
+        raise ValueError(f"{where}: {name} must be 1 to {most}")
     return int(text)

@@ -12,7 +12,7 @@ import msgspec
 from ringback.telephony.asterisk.events import AriEvent, read_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from ringback.telephony.asterisk.address import NodeAddress
 
@@ -24,6 +24,10 @@ KEEP_ALIVE_SECONDS: Final = 8.0
 CONNECTIONS: Final = 40
 #: Between two pings on the event stream: half of it without an answer, and the stream is taken for dead.
 HEARTBEAT_SECONDS: Final = 10.0
+#: How long a goodbye on the event stream is waited for: one that works no more gives none.
+GOODBYE_SECONDS: Final = 1.0
+#: Statuses with which a proxy says that it got no answer: what Asterisk did is not known.
+_NO_ANSWER: Final = (502, 504)
 #: Far more than any event has.
 _LONGEST_EVENT: Final = 1 << 20
 
@@ -63,9 +67,17 @@ class AriClient:
         await self._session.close()
 
     async def request(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        leave_within: float | None = None,
     ) -> bytes:
         """Send one request; returns the body of the answer. ``body`` is sent as JSON.
+
+        ``leave_within``: seconds that may pass until it leaves; while every connection is in use it waits for one.
 
         Raises:
             AriRefused: Asterisk said no.
@@ -73,23 +85,37 @@ class AriClient:
         """
         data = None if body is None else msgspec.json.encode(body)
         headers = None if body is None else {"Content-Type": "application/json"}
+        if self._session.closed:
+            raise AriUnreachable("the connection was closed", sent=False)
         try:
             async with self._session.request(
-                method, self._base + path, params=params, data=data, headers=headers
+                method,
+                self._base + path,
+                params=params,
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=leave_within),
+                allow_redirects=False,  # an order that is sent on could be carried out twice
             ) as answer:
                 content = await answer.read()
-                if answer.status >= 300:
-                    raise AriRefused(answer.status, _message(content))
-                return content
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise AriUnreachable(_text(error), sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise AriUnreachable(_text(error), sent=True) from error
+        if answer.status in _NO_ANSWER:
+            raise AriUnreachable(f"{answer.status} {_message(content)}", sent=True)
+        if answer.status >= 300:
+            raise AriRefused(answer.status, _message(content))
+        return content
 
-    async def download(self, path: str, chunk_bytes: int = 1 << 16) -> AsyncIterator[bytes]:
+    async def download(self, path: str, chunk_bytes: int = 1 << 16) -> AsyncGenerator[bytes, None]:
         """The body of a GET, piece by piece. Raises as :meth:`request`."""
+        if self._session.closed:
+            raise AriUnreachable("the connection was closed", sent=False)
+        # However long it takes as a whole: something must come all the time.
+        patience = aiohttp.ClientTimeout(total=None, connect=REQUEST_SECONDS, sock_read=REQUEST_SECONDS)
         try:
-            async with self._session.get(self._base + path) as answer:
+            async with self._session.get(self._base + path, timeout=patience, allow_redirects=False) as answer:
                 if answer.status >= 300:
                     raise AriRefused(answer.status, _message(await answer.read()))
                 async for chunk in answer.content.iter_chunked(chunk_bytes):
@@ -111,11 +137,12 @@ class AriClient:
                     self._base + "/events",
                     params={"app": app, "subscribeAll": "false"},
                     heartbeat=HEARTBEAT_SECONDS,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_SECONDS),
                     max_msg_size=_LONGEST_EVENT,
                 )
         except aiohttp.WSServerHandshakeError as error:
             raise AriRefused(error.status, error.message) from error
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise AriUnreachable(_text(error), sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise AriUnreachable(_text(error), sent=True) from error
@@ -134,8 +161,9 @@ async def _read(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[AriEve
 def _message(content: bytes) -> str:
     """Asterisk's own words in an error answer."""
     try:
-        return str(msgspec.json.decode(content)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+        said = msgspec.json.decode(content, type=dict[str, object])
+        return str(said["message"] if "message" in said else said["error"])
+    except (msgspec.DecodeError, KeyError):
         return content[:200].decode(errors="replace").strip()
 
 

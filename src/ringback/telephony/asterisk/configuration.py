@@ -23,6 +23,7 @@ _EMPTY: Final = (
     "websocket_client.conf",
 )
 _PLACE: Final = re.compile(r"@([a-z_]+)@")
+_HOST: Final = re.compile(r"[0-9A-Za-z.:-]{1,253}")
 _WORD: Final = re.compile(r"[0-9A-Za-z_.~-]{1,128}")
 
 
@@ -42,16 +43,21 @@ class AsteriskOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("user", "password"):
             if not _WORD.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name} must be 1 to 128 letters, digits and _ . ~ -")
+        for name in ("http_host", "sip_host"):
+            if not _HOST.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name} must be a host name or an IP address")
         for name in ("http_port", "sip_port", "rtp_start", "rtp_end"):
             if not 1 <= getattr(self, name) <= 65_535:
                 raise ValueError(f"{name} must be 1 to 65535, got {getattr(self, name)}")
         if self.rtp_end - self.rtp_start < 3:
-            raise ValueError("rtp_end must be more than rtp_start: a call takes two ports")
+            raise ValueError("rtp_end must be at least rtp_start + 3: a call takes two ports, the first one even")
 
 
 def asterisk_files(options: AsteriskOptions) -> dict[str, str]:
     """The configuration: file name to text."""
     values = {name: str(value) for name, value in msgspec.structs.asdict(options).items()}
+    if ":" in options.sip_host:
+        values["sip_host"] = f"[{options.sip_host}]"  # Asterisk's SIP wants brackets, its HTTP server none
     files = dict.fromkeys(_EMPTY, "; May be empty, must be there.\n")
     for file in resources.files(__package__).joinpath("conf").iterdir():
         if file.name.endswith(".conf"):

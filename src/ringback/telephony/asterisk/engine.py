@@ -16,7 +16,7 @@ from ringback.model.numbers import masked
 from ringback.telephony.asterisk.client import AriUnreachable
 from ringback.telephony.asterisk.keeper import Keeper
 from ringback.telephony.asterisk.node import Node
-from ringback.telephony.port import Ended, EngineUnavailable
+from ringback.telephony.port import Ended, EngineUnavailable, HungUpBy
 from ringback.telephony.sip.addressing import address_call
 
 if TYPE_CHECKING:
@@ -132,14 +132,19 @@ class AsteriskEngine:
         ``None`` when no node knows it (any more).
         """
         for node in self.nodes:
+            if not node.connected:
+                continue  # each call would wait for it; when it comes back, a channel that still lives there is hung up
             try:
                 channel = await node.settle(call_id)
             except AriUnreachable as error:
-                # When it comes back, a channel that still lives there is hung up.
                 _log.warning("cannot ask for a call", node=node.address.name, call_id=call_id, error=str(error))
                 continue
             if channel is not None and channel.state == "Up":
-                return Ended(sip_code=200, reason="hung up: the process that held the call died during it")
+                return Ended(
+                    sip_code=200,
+                    hung_up_by=HungUpBy.RINGBACK,
+                    reason="hung up: the process that held the call died during it",
+                )
             if channel is not None:
                 return Ended(sip_code=487, reason="given up: the process that held the call died before the answer")
         return None

@@ -62,6 +62,11 @@ class AriEvent(msgspec.Struct, frozen=True, kw_only=True):
     recording: Recording | None = None
 
     @property
+    def begins(self) -> bool:
+        """Whether its channel begins to be dialled, or is answered: after the channel's end neither comes."""
+        return self.type == "StasisStart" or (self.type == "Dial" and not self.dialstatus)
+
+    @property
     def about(self) -> Channel | None:
         """The channel that it is about."""
         return self.channel or self.peer

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import contextlib
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from ringback.telephony.addresses import check_callee
 from ringback.telephony.asterisk.ending import Farewell, ended
+from ringback.telephony.asterisk.ids import LISTENS, RECORDS
 from ringback.telephony.port import (
     Answered,
     CallEvent,
@@ -24,48 +27,18 @@ from ringback.telephony.port import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
+    from ringback.telephony.asterisk.commands import Commands
     from ringback.telephony.asterisk.events import AriEvent, Channel
     from ringback.telephony.port import Prompt
 
-#: Side channels of a call: they hear it without touching its playback. Their ids are the call's with this in front:
-#: Asterisk takes the beginning of an id for the id.
-LISTENS: Final = "amd-"
-RECORDS: Final = "rec-"
-#: First argument with which a side channel, the machine detection and a transfer enter the application.
+#: First argument with which a side channel enters the application; machine detection and transfer have their own.
 SIDE: Final = "side"
-DETECTED: Final = "detected"
-TRANSFERRED: Final = "transferred"
+#: How long the end of a recording may come after the end of its call.
+RECORDED_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
-
-
-class Commands(Protocol):
-    """What a leg needs of its node."""
-
-    app: str
-
-    async def command(self, method: str, path: str, params: Mapping[str, str] | None = None) -> bool:
-        """Send a command; false when Asterisk refused it or did not answer."""
-
-    async def has_playback(self, playback_id: str) -> bool:
-        """Whether the prompt still plays."""
-
-    def not_played(self, leg: AsteriskLeg, playback_id: str) -> None:
-        """A prompt does not play, or has broken off."""
-
-    async def sound(self, prompt: Prompt) -> str:
-        """The prompt as a media address of that Asterisk."""
-
-    async def fetch_recording(self, name: str, path: str) -> bool:
-        """Move a stored recording into a file here; false when that failed."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this beside everything else."""
-
-    def forget(self, call_id: int) -> None:
-        """The call has ended."""
 
 
 class AsteriskLeg:
@@ -87,6 +60,10 @@ class AsteriskLeg:
         self.dialled_at = dialled_at
         #: Set when Asterisk has begun to dial, or the call is over.
         self.placed = asyncio.Event()
+        #: The request to place it is under way: whether there is a channel says nothing yet.
+        self.dialling = False
+        #: Asterisk must be asked for the channel: a request about it was not answered, or to no purpose.
+        self.doubtful = False
         self._asterisk = asterisk
         self._target_host = target_host
         self._record_to = record_to
@@ -95,7 +72,9 @@ class AsteriskLeg:
         self._told: set[type[CallEvent]] = set()
         self._known = Farewell()
         self._our_reason = "hung up"
-        self._recording = False
+        self._recording = False  # one may be at Asterisk
+        self._recorded = asyncio.Event()
+        self._has_recording = False  # it is here
         self._prompts = 0
         self._playing: str | None = None
         self._over = False
@@ -105,6 +84,10 @@ class AsteriskLeg:
         """Whether nothing of the far side is known yet."""
         return not self._over and not self._told
 
+    @property
+    def _talks(self) -> bool:
+        return not self._over and Answered in self._told
+
     # --- the port ---
 
     async def next_event(self) -> CallEvent:
@@ -113,14 +96,21 @@ class AsteriskLeg:
 
     async def play(self, prompt: Prompt) -> None:
         """Start playing; replaces what is playing. Does nothing on a call that is not up (any more)."""
-        if self._over or not self._known.up:
+        if not self._talks:
             return
-        media = await self._asterisk.sound(prompt)
+        try:
+            media = await self._asterisk.sound(prompt)
+        except OSError as error:
+            media = ""
+            _log.error("a prompt cannot be written", call_id=self.call_id, error=str(error))
         await self.stop_playing()  # or the new one would wait for the old one's end
         self._prompts += 1
         playing = self._playing = f"{self.channel_id}-p{self._prompts}"
-        if not await self._channel("POST", f"/play/{playing}", {"media": media}):
-            self._asterisk.not_played(self, playing)
+        if not media or not await self._channel("POST", f"/play/{playing}", {"media": media}):
+            self._asterisk.not_played(lambda: self.on_played(playing))
+        elif self._playing != playing and not self._over:
+            # Stopped before it was there to be stopped, or over already, and then this does nothing.
+            await self._asterisk.command("DELETE", f"/playbacks/{playing}")
 
     async def stop_playing(self) -> None:
         """Stop at once; no :class:`PromptFinished` follows. Does nothing when nothing plays."""
@@ -131,7 +121,7 @@ class AsteriskLeg:
     async def transfer(self, target: str) -> None:
         """Blind transfer by REFER, in Asterisk's dialplan. Raises ValueError when ``target`` is no number."""
         check_callee(target)
-        if self._over or not self._known.up:
+        if not self._talks:
             return
         await self.stop_playing()  # the channel leaves the application only when nothing plays
         address = {"variable": "RINGBACK_TARGET", "value": f"sip:{target}@{self._target_host}"}
@@ -143,7 +133,7 @@ class AsteriskLeg:
         """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
         if not self._over and not self._known.ours:
             self._known.ours = True
-            await self._channel("DELETE")
+            await self._send_hang_up()
 
     # --- what Asterisk says ---
 
@@ -159,7 +149,7 @@ class AsteriskLeg:
                 self._on_state(event.channel.state)
             case "StasisStart":
                 self._on_entered(event.args)
-            case "ChannelDtmfReceived":
+            case "ChannelDtmfReceived" if event.digit and Answered in self._told:
                 self._tell(KeyPressed(event.digit))
             case "ChannelHangupRequest" if not event.soft:
                 self._known.asked = True
@@ -196,6 +186,10 @@ class AsteriskLeg:
                     self._tell_once(MachineDetected())
                 self._spawn("DELETE", side)
 
+    def on_recorded(self) -> None:
+        """The recording is complete at Asterisk, or failed."""
+        self._recorded.set()
+
     def responded(self) -> None:
         """The trunk has sent a response, though none that Asterisk tells by itself."""
         if self.silent:
@@ -209,21 +203,23 @@ class AsteriskLeg:
             self.lost("the call ended while the connection to Asterisk was down")
             return
         self.placed.set()
+        self.doubtful = False
         if self._known.ours:
-            await self._channel("DELETE")
+            await self._send_hang_up()
             return
         self._on_state(channel.state)
         if channel.state == "Up":
             self._on_entered([])
-        if self._playing is not None and not await self._asterisk.has_playback(self._playing):
-            self.on_played(self._playing)
+        playing = self._playing
+        if playing is not None and not await self._asterisk.has_playback(playing):
+            self.on_played(playing)
 
-    def lost(self, reason: str) -> None:
-        """What became of the call cannot be known any more."""
+    def lost(self, reason: str, *, collect: bool = True) -> None:
+        """What became of the call cannot be known any more. ``collect``: Asterisk can be asked for the recording."""
         if self._over:
             return
         by = HungUpBy.RINGBACK if self._known.up else None
-        self._end(Ended(engine_failed=True, hung_up_by=by, reason=reason))
+        self._end(Ended(engine_failed=True, hung_up_by=by, reason=reason), collect=collect)
 
     # --- its parts ---
 
@@ -243,14 +239,16 @@ class AsteriskLeg:
         match args:
             case []:
                 self._on_answer()
-            case ["transferred", status, code]:
-                self._on_transferred(accepted=status == "SUCCESS", code=code)
+            case ["transferred", status, *code]:
+                self._on_transferred(accepted=status == "SUCCESS", code="".join(code))
 
     def _on_answer(self) -> None:
         self._known.up = True
         if Answered in self._told:
             return
         self._tell_once(Answered())
+        if self._known.ours:
+            return  # a hang-up is on its way
         if self._detect_machine:
             self._listen_in(LISTENS, "in")
         if self._record_to:
@@ -262,7 +260,9 @@ class AsteriskLeg:
 
     async def _record(self, side: str) -> None:
         params = {"name": self.channel_id, "format": "wav", "ifExists": "overwrite"}
-        self._recording = await self._asterisk.command("POST", f"{side}/record", params)
+        self._recording = True  # from here on, whatever is answered
+        if not await self._asterisk.command("POST", f"{side}/record", params):
+            self._recorded.set()
 
     def _on_transferred(self, *, accepted: bool, code: str) -> None:
         self._tell(Transferred(accepted, int(code) if code.isdecimal() and int(code) >= 100 else None))
@@ -270,29 +270,29 @@ class AsteriskLeg:
             self._our_reason = "transferred"
             self._asterisk.spawn(self.hang_up())
 
-    def _end(self, end: Ended) -> None:
+    def _end(self, end: Ended, *, collect: bool = True) -> None:
         if self._known.up and Answered not in self._told:
             self._tell_once(Answered())  # it ended before it could enter the application
         self._over = True
         self.placed.set()
-        self._asterisk.forget(self.call_id)
-        if self._recording:
-            self._asterisk.spawn(self._collect(end))
+        if self._recording and collect:
+            self._asterisk.spawn(self._collect(), then=lambda: self._tell_end(end))
         else:
-            self._events.put_nowait(end)
+            self._tell_end(end)
 
-    async def _collect(self, end: Ended) -> None:
-        recorded = await self._asterisk.fetch_recording(self.channel_id, self._record_to)
-        self._events.put_nowait(
-            Ended(
-                sip_code=end.sip_code,
-                q850_cause=end.q850_cause,
-                hung_up_by=end.hung_up_by,
-                reason=end.reason,
-                engine_failed=end.engine_failed,
-                recorded=recorded,
-            )
-        )
+    async def _collect(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECORDED_SECONDS):
+                await self._recorded.wait()
+        self._has_recording = await self._asterisk.fetch_recording(self.channel_id, self._record_to)
+
+    def _tell_end(self, end: Ended) -> None:
+        self._asterisk.forget(self.call_id)
+        self._events.put_nowait(msgspec.structs.replace(end, recorded=self._has_recording))
+
+    async def _send_hang_up(self) -> None:
+        # Not done may mean that it has just ended, and then its end comes; if not, Asterisk is asked.
+        self.doubtful = not await self._channel("DELETE")
 
     def _tell(self, event: CallEvent) -> None:
         if not self._over:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,14 +12,14 @@ import structlog
 
 from ringback.telephony.asterisk.client import AriClient, AriRefused, AriUnreachable
 from ringback.telephony.asterisk.events import read_channel
-from ringback.telephony.asterisk.leg import LISTENS, RECORDS, AsteriskLeg
+from ringback.telephony.asterisk.ids import LISTENS, RECORDS, call_of, channel_id
+from ringback.telephony.asterisk.leg import AsteriskLeg
+from ringback.telephony.asterisk.placing import Placing
 from ringback.telephony.asterisk.recordings import save
 from ringback.telephony.asterisk.trunks import TrunkObjects
-from ringback.telephony.port import EngineUnavailable
-from ringback.telephony.sip.addressing import CALL_HEADER, TASK_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from ringback.clock import Clock
     from ringback.telephony.asterisk.address import NodeAddress
@@ -29,13 +30,10 @@ if TYPE_CHECKING:
 
 #: An Asterisk that accepts a call and has not begun to dial it by then does not work.
 PLACED_SECONDS: Final = 3.0
-#: Enough for ten thousand calls a second over thousands of years.
-ID_DIGITS: Final = 16
 #: A prompt that ends because of a hang-up is told at most this long before it.
 HANG_UP_FOLLOWS_SECONDS: Final = 0.5
 
 _NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +48,10 @@ class Node:
         self.app = app
         #: Takes no new calls; those it has go on.
         self.draining = False
+        #: Its events come here now.
+        self.connected = False
+        #: A channel of ours that no call here stands for is nobody's: calls of an earlier process have been settled.
+        self.settled = False
         #: Why it takes no calls; empty when it does.
         self.trouble = "not connected yet"
         #: Calls placed since Asterisk was started, as far as it was seen here.
@@ -59,6 +61,7 @@ class Node:
         self._detect_machines = detect_machines
         self.client = AriClient(address)
         self._trunks = TrunkObjects(self.client)
+        self._placing = Placing(self.client, self._trunks, clock, app=app, name=address.name)
         self._legs: dict[int, AsteriskLeg] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,10 +86,11 @@ class Node:
 
         Raises:
             EngineUnavailable: nothing was sent.
+            ValueError: it is up already; nothing was sent.
         """
         leg = AsteriskLeg(
             order.call_id,
-            self._channel_id(order.call_id),
+            channel_id(self.app, order.call_id),
             self,
             target_host=address.request_uri.partition("@")[2],
             record_to=order.record_to,
@@ -94,70 +98,36 @@ class Node:
             dialled_at=self._clock.monotonic(),
         )
         self._legs[order.call_id] = leg
+        leg.dialling = True
         try:
-            await self._originate(order, address, leg)
-        except EngineUnavailable:
-            self.forget(order.call_id)
-            raise
-        except AriUnreachable as error:
-            # Whether an INVITE left is not known: the connection finds out, or tells it as lost.
-            _log.error("no answer to a call", node=self.address.name, call_id=order.call_id, error=str(error))
-            self.spawn(self._ask_for(leg))
-            return leg
-        except asyncio.CancelledError:
-            self.spawn(leg.hang_up())
-            raise
-        self.placed += 1
-        try:
+            await self._placing.place(order, address)
+            leg.dialling = False
+            self.placed += 1
             async with asyncio.timeout(PLACED_SECONDS):
                 await leg.placed.wait()
         except TimeoutError:
+            leg.doubtful = True
             self.fall_ill("a call was accepted, and nothing left")
+        except AriUnreachable as error:
+            # Whether an INVITE left is not known, so it is never sent again: the keeper finds out.
+            leg.doubtful = True
+            self.fall_ill(f"no answer to a call: {error}")
+        except asyncio.CancelledError:
+            self.spawn(leg.hang_up())
+            raise
+        except Exception:
+            self.forget(order.call_id)
+            raise
+        finally:
+            leg.dialling = False
         return leg
-
-    async def _originate(self, order: DialOrder, address: CallAddress, leg: AsteriskLeg) -> None:
-        body: dict[str, Any] = {
-            "app": self.app,
-            "channelId": leg.channel_id,
-            # The ring timer is the dialler's. This one ends what it cannot end any more.
-            "timeout": round(order.most_seconds),
-            "variables": {
-                f"PJSIP_HEADER(add,{CALL_HEADER})": str(order.call_id),
-                f"PJSIP_HEADER(add,{TASK_HEADER})": str(order.task_id),
-                "TIMEOUT(absolute)": str(round(order.most_seconds)),
-            },
-        }
-        if order.caller_id:
-            body["callerId"] = f"<{address.account.user}>"
-        for last_try in (False, True):
-            try:
-                endpoint = await self._trunks.endpoint(address.account, own_caller=bool(order.caller_id))
-            except (AriRefused, AriUnreachable) as error:
-                raise EngineUnavailable(f"Asterisk {self.address.name} took no trunk: {error}") from error
-            if self._clock.monotonic() > order.leave_by:
-                raise EngineUnavailable("it is too late for this call to leave")
-            body["endpoint"] = f"PJSIP/{endpoint}/{address.request_uri}"
-            try:
-                await self.client.request("POST", "/channels", body=body)
-            except AriRefused as error:
-                if error.status == _CONFLICT:
-                    raise ValueError(f"call {order.call_id} is up already") from error
-                self._trunks.forget(endpoint)  # restarted behind our back, it knows no trunk
-                if last_try:
-                    raise EngineUnavailable(f"Asterisk {self.address.name} refused the call: {error}") from error
-            except AriUnreachable as error:
-                if error.sent:
-                    raise
-                raise EngineUnavailable(f"Asterisk {self.address.name} is not there: {error}") from error
-            else:
-                return
 
     async def settle(self, call_id: int) -> Channel | None:
         """The channel of a call that an earlier process placed, hung up now; ``None`` when there is none.
 
         Raises :class:`AriUnreachable` when Asterisk cannot be asked.
         """
-        channel = await self.ask(self._channel_id(call_id))
+        channel = await self.ask(channel_id(self.app, call_id))
         if channel is not None:
             await self.command("DELETE", f"/channels/{channel.id}")
         return channel
@@ -182,23 +152,25 @@ class Node:
         return True
 
     async def has_playback(self, playback_id: str) -> bool:
-        """Whether the prompt still plays."""
+        """Whether the prompt still plays, as far as it is known."""
         try:
             await self.client.request("GET", f"/playbacks/{playback_id}")
-        except (AriRefused, AriUnreachable):
+        except AriRefused:
             return False
+        except AriUnreachable:
+            return True  # the next connection asks again
         return True
 
-    def not_played(self, leg: AsteriskLeg, playback_id: str) -> None:
+    def not_played(self, told: Callable[[], bool]) -> None:
         """A prompt does not play, or has broken off: a conversation must not wait for its end."""
 
-        async def say_so() -> None:
+        async def tell() -> None:
             # A hang-up in the middle of a prompt is told in this way too, a moment before the end of the call.
             await self._clock.sleep(HANG_UP_FOLLOWS_SECONDS)
-            if leg.on_played(playback_id):
+            if told():
                 _log.error("Asterisk could not play a prompt; can it read the folder?", node=self.address.name)
 
-        self.spawn(say_so())
+        self.spawn(tell())
 
     async def sound(self, prompt: Prompt) -> str:
         """The prompt as a media address of this Asterisk."""
@@ -208,18 +180,28 @@ class Node:
         """Move a stored recording into a file here; false when that failed."""
         stored = f"/recordings/stored/{name}"
         try:
-            await save(Path(path), self.client.download(f"{stored}/file"))
+            async with aclosing(self.client.download(f"{stored}/file")) as chunks:
+                await save(Path(path), chunks)
         except (AriRefused, AriUnreachable, OSError) as error:
             _log.warning("no recording", node=self.address.name, channel=name, error=str(error))
             return False
         await self.command("DELETE", stored)
         return True
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this beside everything else."""
+    def spawn(self, work: Coroutine[Any, Any, None], then: Callable[[], None] | None = None) -> None:
+        """Do this beside everything else, and ``then`` that, however it went."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                _log.error("an error of Ringback's own", node=self.address.name, exc_info=error)
+            if then is not None:
+                then()
+
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(done)
 
     def forget(self, call_id: int) -> None:
         """The call has ended."""
@@ -239,11 +221,16 @@ class Node:
 
     def hand_out(self, event: AriEvent) -> None:
         """Give an event to the call that it concerns."""
-        if event.playback is not None:
+        if event.recording is not None:
+            leg = self.leg_of(event.recording.name)
+            if leg is not None:
+                leg.on_recorded()
+            return
+        if event.playback is not None and event.type == "PlaybackFinished":
             leg = self.leg_of(event.playback.id.rpartition("-p")[0])
             if leg is not None:
                 if event.playback.state == "failed":
-                    self.not_played(leg, event.playback.id)
+                    self.not_played(partial(leg.on_played, event.playback.id))
                 else:
                     leg.on_played(event.playback.id)
             return
@@ -254,6 +241,11 @@ class Node:
         if leg is not None:
             leg.on_event(event)
             return
+        if self.settled and call_of(channel.id, self.app) is not None and event.begins:
+            # Accepted after all, when the call had been told as lost.
+            _log.warning("hanging up a call that nobody follows", node=self.address.name, channel=channel.id)
+            self.spawn(self.discard(channel.id))
+            return
         for kind in (LISTENS, RECORDS):
             leg = self.leg_of(channel.id.removeprefix(kind)) if channel.id.startswith(kind) else None
             if leg is not None:
@@ -263,7 +255,16 @@ class Node:
         """After a gap in the events: every call is asked for, and trunks are made again."""
         self._trunks.forget()
         for leg in self.legs:
+            await self.ask_about(leg)
+
+    async def ask_about(self, leg: AsteriskLeg) -> None:
+        """Tell a call what has become of it. Raises :class:`AriUnreachable`."""
+        if not leg.dialling:  # or its channel may be about to come up
             await leg.resync(await self.ask(leg.channel_id))
+
+    async def discard(self, channel: str) -> None:
+        """Hang up a channel that nobody follows."""
+        await self.command("DELETE", f"/channels/{channel}")
 
     async def ask(self, channel_id: str) -> Channel | None:
         """The channel, ``None`` when there is none. Raises :class:`AriUnreachable`."""
@@ -288,24 +289,9 @@ class Node:
 
     async def close(self) -> None:
         """Let go of everything; what is still up stays at Asterisk until its time limit."""
+        for leg in self.legs:
+            leg.lost("the connection to Asterisk was closed", collect=False)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for leg in self.legs:
-            leg.lost("the connection to Asterisk was closed")
         await self.client.close()
-
-    async def _ask_for(self, leg: AsteriskLeg) -> None:
-        with contextlib.suppress(AriUnreachable):  # then the next connection asks
-            await leg.resync(await self.ask(leg.channel_id))
-
-    def _channel_id(self, call_id: int) -> str:
-        # All of one length: Asterisk takes "ringback-1" for the beginning of "ringback-10", refuses the one while the
-        # other is up, and would hang up the wrong one.
-        return f"{self.app}-{call_id:0{ID_DIGITS}}"
-
-
-def call_of(channel_id: str, app: str) -> int | None:
-    """The call id in a channel id of ours; ``None`` for every other channel."""
-    rest = channel_id.removeprefix(f"{app}-")
-    return int(rest) if rest != channel_id and rest.isdecimal() else None

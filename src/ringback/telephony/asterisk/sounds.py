@@ -37,7 +37,7 @@ class SoundFolder:
     async def media(self, prompt: Prompt) -> str:
         """The prompt as a media address for Asterisk's play command. Raises OSError when it cannot be written."""
         name = "ringback-" + hashlib.sha256(prompt.key.encode()).hexdigest()[:32]
-        if name not in self._sizes:
+        while name not in self._sizes:  # a big one written meanwhile may have pushed it out again
             writing = self._writing.get(name)
             if writing is None:
                 writing = self._writing[name] = asyncio.create_task(self._write(name, prompt.pcm))
