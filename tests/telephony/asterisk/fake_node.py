@@ -45,6 +45,9 @@ class FakeNode:
             raise PermissionError("no")
         return f"sound:{prompt.key}"
 
+    def not_played(self, told):
+        told()
+
     async def fetch_recording(self, name, path):
         self.fetched.append((name, path))
         return self.has_recording
