@@ -93,9 +93,9 @@ def serving(folder: Path, environ: dict[str, str]) -> Program:
     return Program(["-m", "ringback.cli", "serve", "--listen", "127.0.0.1:0"], folder=folder, environ=environ)
 
 
-def far_end(folder: Path, log: Path) -> Program:
+def far_end(folder: Path, log: Path, port: str = "0") -> Program:
     """A far end that is not started yet."""
-    return Program(["-m", "ringback.farend", "--listen", "127.0.0.1:0", "--log", str(log)], folder=folder)
+    return Program(["-m", "ringback.farend", "--listen", f"127.0.0.1:{port}", "--log", str(log)], folder=folder)
 
 
 def _clean_environ() -> dict[str, str]:
