@@ -119,8 +119,8 @@ def test_a_transfer_is_a_refer_to_the_trunk(asterisk, code, accepted):
 # --- what must not leave ---
 
 NASTY = [
-    "1\r\nX-Evil: 1", "1%0d%0aX-Evil:1", "1;X-Evil=1", "1>;x=<sip:evil@127.0.0.1>", "1@127.0.0.2", "1/evil", "1,2", "1 2",
-    '1"', "1\\", "1\0", "1)X(", "${SHELL(id)}",
+    "1\r\nX-Evil: 1", "1%0d%0aX-Evil:1", "1;X-Evil=1", "1>;x=<sip:evil@127.0.0.1>", "1@127.0.0.2", "1/evil",
+    "1,2", "1 2", '1"', "1\\", "1\0", "1)X(", "${SHELL(id)}",
 ]  # fmt: skip
 
 
