@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
@@ -10,7 +11,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Self
@@ -112,12 +112,13 @@ class AsteriskProcess:
         return done.stdout
 
     def _answers(self) -> bool:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}/ari/api-docs/resources.json")
+        # While it still boots it answers 503 to who is known, and 401 to others.
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}/ari/asterisk/ping",
+            headers={"Authorization": "Basic " + base64.b64encode(b"ringback:testsecret").decode()},
+        )
         with contextlib.suppress(OSError):
-            try:
-                urllib.request.urlopen(request, timeout=2).close()
-            except urllib.error.HTTPError as error:
-                return error.code == 401  # ARI is up and asks who we are
+            urllib.request.urlopen(request, timeout=2).close()
             return True
         return False
 

@@ -116,3 +116,26 @@ def kinds(events):
     """Names of the events, the end last."""
     assert [type(one) for one in events].count(Ended) <= 1
     return [type(one).__name__ for one in events]
+
+
+def run(story, **parts):
+    """Runs a story of a node and a call that has just been placed."""
+
+    async def with_leg():
+        node = FakeNode()
+        await story(node, leg_at(node, **parts))
+        await node.settle()
+
+    asyncio.run(with_leg())
+
+
+def answered(leg):
+    feed(leg, TRYING, STATE_RINGING, RINGING, STATE_UP, ANSWER, ENTERED)
+    told(leg)
+
+
+async def ended(node, leg):
+    await node.settle()
+    (end,) = told(leg)
+    assert isinstance(end, Ended)
+    return end

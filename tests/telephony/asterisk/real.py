@@ -10,6 +10,7 @@ from ringback.clock import RealClock
 from ringback.telephony.asterisk.address import read_addresses
 from ringback.telephony.asterisk.engine import AsteriskEngine
 from ringback.telephony.asterisk.sounds import SoundFolder
+from tests.telephony.asterisk.engines import until
 from tests.telephony.sip_peer import SipPeer, order_to
 
 
@@ -25,7 +26,11 @@ async def started(*asterisks, **parts):
     options = {"detect_machines": False, **parts}
     engine = AsteriskEngine(RealClock(), addresses, SoundFolder(asterisks[0].sounds), **options)
     await engine.start()
-    assert [node.trouble for node in engine.nodes] == [""] * len(asterisks)
+    try:
+        await until(lambda: not any(node.trouble for node in engine.nodes))
+    except TimeoutError:
+        await engine.stop()
+        raise
     return engine
 
 
@@ -56,3 +61,10 @@ async def channels(engine, number=0):
     """Ids of all channels at a node, without test calls."""
     listed = msgspec.json.decode(await engine.nodes[number].client.request("GET", "/channels"))
     return {one["id"] for one in listed if "-canary-" not in one["id"]}
+
+
+async def only(engine, *ids, number=0):
+    """Wait until these are the only channels at a node."""
+    async with asyncio.timeout(10):
+        while await channels(engine, number) != set(ids):  # noqa: ASYNC110 - another process is being waited for
+            await asyncio.sleep(0.05)

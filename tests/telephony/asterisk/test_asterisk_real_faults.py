@@ -12,7 +12,7 @@ from ringback.telephony.asterisk import client as client_module
 from ringback.telephony.asterisk import keeper as keeper_module
 from ringback.telephony.port import Answered, EngineUnavailable, Ringing
 from tests.telephony.asterisk.engines import until
-from tests.telephony.asterisk.real import channels, order, run
+from tests.telephony.asterisk.real import only, order, run
 from tests.telephony.sip_peer import Script, end_of, events_until
 
 pytestmark = [pytest.mark.sip, pytest.mark.enable_socket]
@@ -24,13 +24,6 @@ SCRIPTS = {"1000": Script(), "1001": Script(final=None), "1002": Script(final=48
 def short_waits(monkeypatch):
     monkeypatch.setattr(keeper_module, "CANARY_EVERY_SECONDS", 0.3)
     monkeypatch.setattr(keeper_module, "LONGEST_PAUSE_SECONDS", 0.3)
-
-
-async def no_longer(engine, channel):
-    """Wait until there is no such channel at the first node."""
-    async with asyncio.timeout(10):
-        while channel in await channels(engine):  # noqa: ASYNC110 - another process is being waited for
-            await asyncio.sleep(0.05)
 
 
 async def well(engine, number=0):
@@ -74,7 +67,7 @@ def test_the_event_stream_breaks_and_calls_go_on(asterisk, monkeypatch):
             await until(lambda: engine.nodes[0].trouble)
             peer.calls[1].hang_up()
             await peer.calls[1].wait_for_response(200)
-            await no_longer(engine, ends.channel_id)
+            await only(engine, stays.channel_id)
         await well(engine)
         assert (await end_of(ends)).engine_failed
         peer.calls[0].hang_up()
@@ -157,7 +150,7 @@ def test_calls_sent_into_a_freeze_are_never_sent_again_and_none_is_left_over(two
         await until(lambda: leg.placed.is_set() or leg not in engine.nodes[0].legs)
         await leg.hang_up()
         await end_of(leg)
-        await no_longer(engine, leg.channel_id)
+        await only(engine)
         mine = [call for call in peer.calls if call.invite.headers["x-ringback-call"] == str(call_id)]
         assert len(mine) <= 1
         for call in mine:
