@@ -120,7 +120,7 @@ class AsteriskLeg:
 
     async def transfer(self, target: str) -> None:
         """Blind transfer by REFER, in Asterisk's dialplan. Raises ValueError when ``target`` is no number."""
-        check_callee(target)
+        check_callee(target, "transfer target")
         if not self._talks:
             return
         await self.stop_playing()  # the channel leaves the application only when nothing plays
