@@ -19,6 +19,7 @@ from ringback.telephony.port import (
     MachineDetected,
     PromptFinished,
     Ringing,
+    TalkingStarted,
     Transferred,
     Trying,
 )
@@ -37,6 +38,9 @@ RECORDS: Final = "rec-"
 SIDE: Final = "side"
 DETECTED: Final = "detected"
 TRANSFERRED: Final = "transferred"
+#: Asterisk says that talk starts with the first frame of a call, silent or not, and with every click, and takes that
+#: back 0.2 s later: what it has not taken back by now is speech.
+TALKS_SECONDS: Final = 0.3
 
 _log = structlog.get_logger(__name__)
 
@@ -96,6 +100,7 @@ class AsteriskLeg:
         self._known = Farewell()
         self._our_reason = "hung up"
         self._recording = False
+        self._talk: asyncio.TimerHandle | None = None
         self._prompts = 0
         self._playing: str | None = None
         self._over = False
@@ -161,6 +166,10 @@ class AsteriskLeg:
                 self._on_entered(event.args)
             case "ChannelDtmfReceived":
                 self._tell(KeyPressed(event.digit))
+            case "ChannelTalkingStarted" if Answered in self._told:
+                self._talk = asyncio.get_running_loop().call_later(TALKS_SECONDS, self._tell, TalkingStarted())
+            case "ChannelTalkingFinished" if self._talk is not None:
+                self._talk.cancel()
             case "ChannelHangupRequest" if not event.soft:
                 self._known.asked = True
                 self._known.sip_code, self._known.q850_cause = event.tech_cause, event.cause
