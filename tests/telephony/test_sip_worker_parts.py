@@ -222,6 +222,16 @@ def test_talk_begins_anew_where_the_far_side_sent_nothing_in_between():
     assert len(talk_heard(speech(0.5), 0.3, speech(0.5))) == 1
 
 
+def test_what_came_before_the_answer_is_not_heard():
+    async def what(clock, media):
+        audio = FakeAudio(clock)
+        audio.heard = speech(0.9)  # a ring-back tone
+        media.listen_for_talk(1, audio, lambda: pytest.fail("nobody has spoken"))
+        await clock.sleep(1)
+
+    with_loop(what)
+
+
 def test_a_call_can_be_listened_to_for_all_purposes_at_once():
     async def what(clock, media):
         audio, machine, talks = FakeAudio(clock), asyncio.Event(), []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ringback.telephony.port import BYTES_PER_SECOND
 from ringback.telephony.talk_detection import SILENCE_SECONDS, TalkDetector
+from tests.telephony.sip_peer import pcm, tone
 from tests.telephony.test_machine_detection import mixed, noise, pieces, silence, sound
 
 STEP = 640
@@ -81,6 +82,11 @@ def test_speech_is_noticed_in_time(before: float, voice: float, amplitude: int) 
     (at,) = begins(silence(before) + sound(voice, amplitude) + silence(2))
     assert before + 0.1 <= at + 0.02
     assert at <= before + 0.2
+
+
+@pytest.mark.parametrize("hertz", [200, 350, 425, 440, 500, 800, 1_000, 1_004, 1_400, 1_600, 2_000, 3_200])
+def test_no_tone_of_the_telephone_goes_unheard(hertz: int) -> None:
+    assert len(begins(pcm(tone(0.5, hertz=hertz, amplitude=2_500)))) == 1
 
 
 @given(data=st.binary(max_size=3 * STEP))

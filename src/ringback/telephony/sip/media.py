@@ -190,6 +190,9 @@ class MediaLoop:
             playing.finished()
 
     def _hear_from_now_on(self, call_id: int, audio: Audio) -> None:
+        if call_id not in self._heard:
+            with contextlib.suppress(AudioNotActive, AudioRestarted):
+                audio.read(_READ_BYTES)  # what waits there is from before the answer: a ring-back tone, say
         self._heard[call_id] = audio
         self._wanted.set()
 
