@@ -9,6 +9,7 @@ import structlog
 
 from ringback.telephony.addresses import check_callee
 from ringback.telephony.asterisk.ending import Farewell, ended
+from ringback.telephony.asterisk.talking import Talking
 from ringback.telephony.port import (
     Answered,
     CallEvent,
@@ -38,9 +39,6 @@ RECORDS: Final = "rec-"
 SIDE: Final = "side"
 DETECTED: Final = "detected"
 TRANSFERRED: Final = "transferred"
-#: Asterisk says that talk starts with the first frame of a call, silent or not, and with every click, and takes that
-#: back 0.2 s later: what it has not taken back by now is speech.
-TALKS_SECONDS: Final = 0.3
 
 _log = structlog.get_logger(__name__)
 
@@ -100,7 +98,7 @@ class AsteriskLeg:
         self._known = Farewell()
         self._our_reason = "hung up"
         self._recording = False
-        self._talk: asyncio.TimerHandle | None = None
+        self._talking = Talking(lambda: self._tell(TalkingStarted()))
         self._prompts = 0
         self._playing: str | None = None
         self._over = False
@@ -167,9 +165,9 @@ class AsteriskLeg:
             case "ChannelDtmfReceived":
                 self._tell(KeyPressed(event.digit))
             case "ChannelTalkingStarted" if Answered in self._told:
-                self._talk = asyncio.get_running_loop().call_later(TALKS_SECONDS, self._tell, TalkingStarted())
-            case "ChannelTalkingFinished" if self._talk is not None:
-                self._talk.cancel()
+                self._talking.started()
+            case "ChannelTalkingFinished":
+                self._talking.finished()
             case "ChannelHangupRequest" if not event.soft:
                 self._known.asked = True
                 self._known.sip_code, self._known.q850_cause = event.tech_cause, event.cause

@@ -13,10 +13,10 @@ from ringback.telephony.asterisk.client import AriClient, AriRefused, AriUnreach
 from ringback.telephony.asterisk.events import read_channel
 from ringback.telephony.asterisk.leg import LISTENS, RECORDS, AsteriskLeg
 from ringback.telephony.asterisk.recordings import save
+from ringback.telephony.asterisk.talking import TALK_DETECT
 from ringback.telephony.asterisk.trunks import TrunkObjects
 from ringback.telephony.port import EngineUnavailable
 from ringback.telephony.sip.addressing import CALL_HEADER, TASK_HEADER
-from ringback.telephony.talk_detection import TALK_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 PLACED_SECONDS: Final = 3.0
 #: Enough for ten thousand calls a second over thousands of years.
 ID_DIGITS: Final = 16
-#: Asterisk's detection of talk: milliseconds of silence after which it has ended, and the mean magnitude of a frame
-#: (0 to 32,767) from which it is talk; it does not follow the noise of a line.
-TALK_DETECT: Final = f"200,{TALK_THRESHOLD}"
 #: A prompt that ends because of a hang-up is told at most this long before it.
 HANG_UP_FOLLOWS_SECONDS: Final = 0.5
 
