@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from ringback.api import app
 from ringback.api.itnio import fields
 from ringback.cli.common import configure_logging
+from ringback.model.engine_node import STALE_MS, NodeState
 from ringback.settings import Settings
-from ringback.store import flows
+from ringback.store import engine_nodes, flows
 from tests.api.vendor_world import ANSWERED, BUSY, World
 
 if TYPE_CHECKING:
@@ -148,6 +149,11 @@ def test_metrics_show_what_is_stored(world: World) -> None:
         await world.send(taskName="later", sendTime="2030-01-01 00:00:00")
         await world.submit()
         await world.dial(ANSWERED, BUSY, BUSY)
+        well = NodeState(name="a:1", draining=True, trouble="", live_calls=3, lines=9, weight=1, placed=8)
+        away = msgspec.structs.replace(well, name="b:1", trouble="connection refused", live_calls=0)
+        async with world.store.write() as tx:
+            await engine_nodes.report(tx, "sandbox", [well, away], world.clock.now_ms())
+            await engine_nodes.set_draining(tx, "a:1", on=True)
         response = await world.request("GET", "/metrics", headers={})
         assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         samples = {
@@ -168,7 +174,17 @@ def test_metrics_show_what_is_stored(world: World) -> None:
             ("ringback_calls", "failed"): 2,
             ("ringback_calls", "skipped"): 0,
             ("ringback_calls", "cancelled"): 0,
+            ("ringback_node_up", "a:1"): 1,
+            ("ringback_node_up", "b:1"): 0,
+            ("ringback_node_draining", "a:1"): 1,
+            ("ringback_node_draining", "b:1"): 0,
+            ("ringback_node_live_calls", "a:1"): 3,
+            ("ringback_node_live_calls", "b:1"): 0,
         }
+        async with world.store.write() as tx:
+            await engine_nodes.report(tx, "sandbox", [well], world.clock.now_ms() - STALE_MS - 1)
+        response = await world.request("GET", "/metrics", headers={})
+        assert 'ringback_node_up{node="a:1"} 0.0' in response.text, "no dialler runs"
 
     world.run(story())
 

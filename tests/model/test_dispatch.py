@@ -511,6 +511,16 @@ def test_lines_that_the_worker_lacks_are_not_blamed_on_the_trunk() -> None:
     assert plan.wake_us is None
 
 
+def test_an_engine_in_trouble_gets_no_call_and_says_why() -> None:
+    views = [trunk(), trunk(2, channels=2, busy=2)]
+    plan = plan_lease(
+        now_us=NOW_US, horizon_us=HORIZON_US, grace_us=GRACE_US, free_lines=9, trunks=views, tasks=[task(1, 5)],
+        engine_trouble="no Asterisk is well",
+    )  # fmt: skip
+    assert plan.grants == []
+    assert plan.waiting == {1: "no Asterisk is well"}
+
+
 def test_when_all_is_given_out_only_an_event_brings_more() -> None:
     plan = World(NOW_US, 9, [trunk()], [task(1, 2)]).plan()
     assert [len(grant.slots_us) for grant in plan.grants] == [2]

@@ -55,7 +55,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
     @get("/metrics", include_in_schema=False)
     async def metrics() -> Response[bytes]:
         """Prometheus metrics."""
-        return Response(await metrics_text(store), headers={"content-type": CONTENT_TYPE})
+        return Response(await metrics_text(store, clock.now_ms()), headers={"content-type": CONTENT_TYPE})
 
     return Litestar(
         route_handlers=[live, ready, metrics, *tasks.routes(door), *recall_flows.routes(door)],

@@ -16,6 +16,8 @@ from ringback.model.states import CallState, TaskState
 from ringback.store import flows, leases, records, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ringback.settings import Settings
     from ringback.store.database import Tx
     from ringback.store.records import CallRecord
@@ -60,8 +62,10 @@ def flow(
     """Show a recall flow: per round who qualified, who did not and why, and how the calls ended."""
 
     async def work() -> dict[str, Any]:
-        async with opened(settings()) as store, store.read() as tx:
-            return await flow_values(tx, key_id)
+        in_force = settings()
+        async with opened(in_force) as store, store.read() as tx:
+            waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=RealClock().now_us())
+            return await flow_values(tx, key_id, waiting)
 
     values = run(work())
     if as_json:
@@ -103,8 +107,11 @@ def call_values(record: CallRecord, waits: Waits) -> dict[str, Any]:
     }
 
 
-async def flow_values(tx: Tx, key_id: int) -> dict[str, Any]:
-    """A flow as other programs read it. Raises :class:`UserError` when there is none."""
+async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[str, Any]:
+    """A flow as other programs read it. Raises :class:`UserError` when there is none.
+
+    ``waiting``: why tasks that are calling get no line at this moment, by task id.
+    """
     found = await flows.detail(tx, key_id)
     if found is None:
         raise UserError(f"there is no recall flow {key_id}")
@@ -129,14 +136,14 @@ async def flow_values(tx: Tx, key_id: int) -> dict[str, Any]:
                 "qualified": node.qualified,
                 "skipped": dict(skipped),
                 "ended": ended,
-                "reason": node.reason,
+                "reason": node.reason or waiting.get(node.task_id or 0, ""),
             }
         )
     return {
         "key_id": found.id,
         "parent_task_id": found.parent_task_id,
         "state": found.state,
-        "reason": found.reason,
+        "reason": found.reason or waiting.get(found.parent_task_id, ""),
         "recall_type": int(found.recall_type),
         "recall_intents": found.recall_intents,
         "interval_minutes": found.interval_minutes,
@@ -164,7 +171,7 @@ def print_flow(values: dict[str, Any]) -> None:
             node["due_at"] or "–",
             "–" if node["qualified"] is None else str(node["qualified"]),
             counts(node["skipped"]),
-            counts(node["ended"]) or node["reason"],
+            "; ".join(filter(None, (counts(node["ended"]), node["reason"]))),
         )
     console.print(table)
 

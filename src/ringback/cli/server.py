@@ -15,6 +15,7 @@ from ringback.cli.role import Role
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.library import TemplateLibrary
+from ringback.roles.node_watch import NodeWatch
 from ringback.roles.supervisor import Fatal, supervise
 from ringback.settings import split_address
 from ringback.store import trunks
@@ -56,6 +57,8 @@ class Server:
         self._store: Store | None = None
         self._running: asyncio.Task[None] | None = None
         self._dialled = False
+        #: That of the newest dialler.
+        self._engine: Engine | None = None
         #: Where the API answers; empty without the API role.
         self.url = ""
 
@@ -82,6 +85,7 @@ class Server:
                 if in_force.telephony == "sandbox":
                     await _ensure_sandbox_trunk(self._store, self._clock)
                 services["dialler"] = self._dialler
+                services["node watch"] = lambda: NodeWatch(self.store, self._clock, lambda: self._engine)
                 _make_engine(in_force, self._clock)
             if Role.CONDUCTOR in self._roles:
                 services["conductor"] = self._conductor
@@ -132,9 +136,10 @@ class Server:
         in_force = self._settings
         kind = Dialler if self._dialled else _FirstDialler
         self._dialled = True
+        self._engine = _make_engine(in_force, self._clock)
         return kind(
             self.store,
-            _make_engine(in_force, self._clock),
+            self._engine,
             self._clock,
             TemplateLibrary(self.store, Speech(self._clock, speech_program())),
             DiallerSettings(

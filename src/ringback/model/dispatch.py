@@ -134,8 +134,14 @@ def plan_lease(
     free_lines: int,
     trunks: list[TrunkView],
     tasks: list[TaskView],
+    engine_trouble: str = "",
 ) -> Plan:
-    """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned."""
+    """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned.
+
+    ``engine_trouble``: why the worker's engine takes no call, when that is more than busy lines; no call is planned
+    """
+    if engine_trouble:
+        free_lines = 0
     plan = Plan([], {}, {}, {}, None)
     wakes: list[int] = []
     wishes: list[_Wish] = []
@@ -160,7 +166,7 @@ def plan_lease(
     for wish in wishes:
         plan.grants.extend(Grant(wish.task_id, *where, slots) for where, slots in wish.given.items())
         if not wish.given:
-            plan.waiting[wish.task_id] = _shortage(wish, lines_left)
+            plan.waiting[wish.task_id] = _shortage(wish, lines_left, engine_trouble)
         if wish.allowance > 0 and lines_left > 0:
             wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if not supply.full)
     awaited = {choice.trunk_id for task in tasks for lane in task.lanes if lane.queued > 0 for choice in lane.choices}
@@ -234,7 +240,7 @@ def _share(wishes: list[_Wish], free_lines: int) -> int:
     return free_lines
 
 
-def _shortage(wish: _Wish, free_lines: int) -> str:
+def _shortage(wish: _Wish, free_lines: int, engine_trouble: str) -> str:
     """Why a task got no slot, when these ``free_lines`` of the worker were left."""
     trunks = {supply.trunk.id: supply for lane in wish.dry + wish.lanes for supply in lane.supplies}
     slow = [supply.trunk.name for supply in trunks.values() if not supply.full]
@@ -244,7 +250,7 @@ def _shortage(wish: _Wish, free_lines: int) -> str:
         lines = [f"all lines of {_named(busy, verb=False)} are busy"] if busy else []
         return "; ".join([*filter(None, reasons), *lines])
     if free_lines <= 0:
-        return "all lines of the telephony engine are busy"
+        return engine_trouble or "all lines of the telephony engine are busy"
     return f"{_named(slow)} at {'its' if len(slow) == 1 else 'their'} rate"
 
 

@@ -19,6 +19,7 @@ from ringback.model.breaker import Verdict
 from ringback.model.numbers import masked
 from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
+from ringback.roles.node_watch import report_nodes
 from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
 from ringback.roles.pulse import Placed, Pulse
@@ -107,6 +108,8 @@ class Dialler:
                 )
             stack.push_async_callback(self._engine.stop)
             await self._engine.start()
+            # A node that is being drained must not get the first calls.
+            await report_nodes(self._store, self._engine, self._clock)
             await settle_the_dead(
                 self._store, self._engine, self._clock, worker_id=worker_id, minute_seconds=minute_seconds
             )
@@ -151,6 +154,7 @@ class Dialler:
                 horizon_us=HORIZON_US,
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
+                engine_trouble=self._engine.trouble(),
                 headroom=self._pulse.offer,
                 minute_seconds=self._settings.minute_seconds,
             )

@@ -16,7 +16,7 @@ from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
-from ringback.store import breakers, candidates, queue, tasks
+from ringback.store import breakers, candidates, engine_nodes, queue, tasks
 from ringback.store.schema import application, call, task, trunk, worker
 
 if TYPE_CHECKING:
@@ -94,15 +94,17 @@ async def lease(
     horizon_us: int,
     grace_us: int,
     free_lines: int,
+    engine_trouble: str = "",
     headroom: Callable[[int], int] | None = None,
     minute_seconds: float = 60.0,
 ) -> LeaseBatch:
     """Lease the calls that may start within ``horizon_us`` from now.
 
-    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant. ``headroom``
-    tells how many more calls of a trunk may leave before one gets a response. A number that must not or cannot be
-    dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is the length of a recall
-    minute then.
+    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
+    ``engine_trouble``: why the engine takes no call, when that is more than busy lines; then none is leased.
+    ``headroom`` tells how many more calls of a trunk may leave before one gets a response. A number that must not or
+    cannot be dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is the length of
+    a recall minute then.
     """
     trunks = await candidates.trunks_of(tx, engine)
     runnable = await _runnable(tx, trunks)
@@ -117,6 +119,7 @@ async def lease(
         free_lines=free_lines,
         trunks=[_trunk_view(row, shut[row.id], headroom and headroom(row.id)) for row in trunks],
         tasks=[_view(one) for one in runnable],
+        engine_trouble=engine_trouble,
     )
     by_task = {one.id: one for one in runnable}
     calling = {one.id: queue.Calling(one.account_id, one.caller_id, one.app_caller_id) for one in runnable}
@@ -155,6 +158,7 @@ async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
         free_lines=1_000_000,
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
         tasks=[_view(one) for one in await _runnable(tx, trunks)],
+        engine_trouble=await engine_nodes.why_none(tx, engine, now_us // 1000),
     )
 
 

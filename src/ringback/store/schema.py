@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
-from ringback.store import schema_base, schema_routing
+from ringback.store import schema_base, schema_engine, schema_routing
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -332,7 +332,12 @@ _RUNNING = text("state = 'in_progress'")
 Index("uq_node_running", node.c.flow_id, unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING)
 
 #: The tables of other modules, so that whoever has this one has them all.
-ROUTING: tuple[Table, ...] = (schema_routing.caller_id, schema_routing.route, schema_routing.denied)
+ELSEWHERE: tuple[Table, ...] = (
+    schema_routing.caller_id,
+    schema_routing.route,
+    schema_routing.denied,
+    schema_engine.engine_node,
+)
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.
 GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = ((task, TASK), (call, CALL), (flow, FLOW), (node, NODE))

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ringback.model.engine_node import NodeState
 
 SAMPLE_RATE = 8_000
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
@@ -182,6 +185,15 @@ class Engine(Protocol):
 
     def free_lines(self) -> int:
         """How many more calls could be placed right now."""
+
+    def trouble(self) -> str:
+        """Why no call can be placed, for people; empty when nothing but busy lines could be in the way."""
+
+    def node_states(self) -> list[NodeState]:
+        """The servers that it dials through, now; empty for an engine without such, and before the start."""
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Let a node take no new calls, or take them again. Calls that are up go on. Unknown names are ignored."""
 
     async def dial(self, order: DialOrder) -> Leg:
         """Send the INVITE and return at once; everything else arrives as events.

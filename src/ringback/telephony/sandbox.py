@@ -41,6 +41,7 @@ from ringback.telephony.wav_file import WavFile
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
+    from ringback.model.engine_node import NodeState
 
 #: How long a greeting plays before it is taken for a machine's.
 MACHINE_DETECTED_AFTER_SECONDS = 2.5
@@ -82,6 +83,17 @@ class SandboxEngine:
     def free_lines(self) -> int:
         """How many more calls could be placed right now."""
         return self._lines - len(self._legs)
+
+    def trouble(self) -> str:
+        """It has none."""
+        return ""
+
+    def node_states(self) -> list[NodeState]:
+        """Has no nodes."""
+        return []
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Has no nodes."""
 
     def calls_to(self, callee: str) -> int:
         """How often the callee has been called."""

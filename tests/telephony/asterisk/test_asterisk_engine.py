@@ -35,17 +35,28 @@ def test_calls_are_divided_by_weight_up_to_the_lines():
 
 def test_a_node_that_is_drained_keeps_its_calls_and_gets_none():
     async def story(engine, first, second):
+        one, other = (node.address.name for node in engine.nodes)
         leg = await engine.dial(order(1))
-        engine.nodes[0].draining = True
+        engine.drain("nobody:1", on=True)
+        engine.drain(one, on=True)
         for call_id in range(2, 5):
             await engine.dial(order(call_id))
         assert [node.live_calls for node in engine.nodes] == [1, 3]
         assert engine.free_lines() == 297
         await first.answer(channel(1))
         assert await leg.next_event() == Answered()
-        engine.nodes[1].draining = True
+        assert engine.trouble() == ""
+        engine.drain(other, on=True)
+        assert engine.trouble() == f"no Asterisk takes calls: {one}: is being drained; {other}: is being drained"
         with pytest.raises(EngineUnavailable, match="drained"):
             await engine.dial(order(9))
+        assert [(state.name, state.draining, state.live_calls, state.placed) for state in engine.node_states()] == [
+            (one, True, 1, 1),
+            (other, True, 3, 3),
+        ]
+        engine.drain(one, on=False)
+        await engine.dial(order(9))
+        assert [node.live_calls for node in engine.nodes] == [2, 3]
 
     run(story, nodes=2)
 
@@ -100,6 +111,7 @@ def test_a_node_that_is_not_there_at_the_start_joins_when_it_comes(monkeypatch):
         await ari.shut()
         engine = make_engine(ari.address)
         await engine.start()
+        assert engine.trouble() == f"no Asterisk is well: {ari.address.name}: connection refused"
         with pytest.raises(EngineUnavailable, match="no Asterisk is well"):
             await engine.dial(order(1))
         await ari.open()

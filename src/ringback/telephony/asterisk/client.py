@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -168,4 +169,6 @@ def _message(content: bytes) -> str:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno and error.os_error.errno > 0:
+        return os.strerror(error.os_error.errno).lower()  # whoever reads it knows the address already
     return str(error) or type(error).__name__

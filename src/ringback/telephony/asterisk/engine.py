@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ringback.model.engine_node import NodeState, why_no_line
 from ringback.model.numbers import masked
 from ringback.telephony.asterisk.client import AriUnreachable
 from ringback.telephony.asterisk.keeper import Keeper
@@ -103,6 +104,31 @@ class AsteriskEngine:
         """How many more calls the nodes that are well could take."""
         return sum(node.free_lines for node in self.nodes)
 
+    def trouble(self) -> str:
+        """Why no node takes a call: each is away or being drained. Empty when one is well."""
+        return why_no_line(self.node_states())
+
+    def node_states(self) -> list[NodeState]:
+        """The nodes in the order of the settings."""
+        return [
+            NodeState(
+                name=node.address.name,
+                draining=node.draining,
+                trouble=node.trouble,
+                live_calls=node.live_calls,
+                lines=node.address.lines,
+                weight=node.address.weight,
+                placed=node.placed,
+            )
+            for node in self.nodes
+        ]
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Let a node take no new calls, or take them again."""
+        for node in self.nodes:
+            if node.address.name == name:
+                node.draining = on
+
     async def dial(self, order: DialOrder) -> Leg:
         """Have a node send the INVITE; everything else arrives as events.
 
@@ -113,7 +139,7 @@ class AsteriskEngine:
         address = address_call(order)
         if any(node.has_call(order.call_id) for node in self.nodes):
             raise ValueError(f"call {order.call_id} is up already")
-        refusal = EngineUnavailable(self._why_none())
+        refusal = EngineUnavailable(self.trouble() or "all lines of Asterisk are in use")
         for node in sorted(self.nodes, key=lambda node: (node.live_calls + 1) / node.address.weight):
             if node.free_lines == 0:
                 continue
@@ -148,8 +174,3 @@ class AsteriskEngine:
             if channel is not None:
                 return Ended(sip_code=487, reason="given up: the process that held the call died before the answer")
         return None
-
-    def _why_none(self) -> str:
-        if all(node.trouble for node in self.nodes):
-            return "no Asterisk is well: " + "; ".join(f"{node.address.name}: {node.trouble}" for node in self.nodes)
-        return "all lines of Asterisk are in use, or it is being drained"

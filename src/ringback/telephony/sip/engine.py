@@ -27,6 +27,7 @@ from ringback.telephony.sip.worker_process import WorkerProcess, WornOut
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
+    from ringback.model.engine_node import NodeState
     from ringback.telephony.port import DialOrder, Ended, Leg
 
 #: The native stack has 255 places for audio, but its one signalling thread needs 40 ms to hang up an answered call: the
@@ -36,6 +37,8 @@ MOST_LINES_PER_WORKER: Final = 150
 SHORT_LIFE_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
+
+_NO_WORKER: Final = "no SIP worker process is up"
 
 _log = structlog.get_logger(__name__)
 
@@ -112,6 +115,17 @@ class SipEngine:
         """How many more calls the living workers could take."""
         return sum(max(0, self._lines - worker.live_calls) for worker in self._living() if not worker.worn)
 
+    def trouble(self) -> str:
+        """Why no call can be placed: all worker processes have died, and new ones are being started."""
+        return "" if self._living() else _NO_WORKER
+
+    def node_states(self) -> list[NodeState]:
+        """Has no nodes."""
+        return []
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Has no nodes."""
+
     async def dial(self, order: DialOrder) -> Leg:
         """Send the INVITE and return; everything else arrives as events.
 
@@ -159,7 +173,7 @@ class SipEngine:
                 return found
             living = self._living()
             if not living:
-                raise EngineUnavailable("no SIP worker process is up")
+                raise EngineUnavailable(_NO_WORKER)
             if any(worker.interface == interface for worker in living):
                 raise EngineUnavailable("all SIP lines are in use, or wait for their calls to end")
             return await self._add_worker()
