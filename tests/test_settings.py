@@ -22,6 +22,10 @@ OTHERS = {
     "idle_poll_seconds": "0.25",
     "sip_workers": "4",
     "recordings": "/srv/recordings",
+    "asterisk": "http://ringback:secret@127.0.0.1:8088",
+    "asterisk_name": "second",
+    "asterisk_sounds": "/srv/sounds",
+    "asterisk_detect_machines": "false",
     "max_body_megabytes": "1",
     "log_level": "debug",
     "log_format": "json",
@@ -52,12 +56,12 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
     for name, text in OTHERS.items():
         found = getattr(settings, name)
         assert found != getattr(defaults, name)
-        assert found == type(found)(text)
+        assert found == msgspec.convert(text, type(found), strict=False)
     assert settings.proxies == ("127.0.0.1", "10.0.0.0/8")
 
 
 def test_every_setting_can_be_set_in_the_file(tmp_path: Path) -> None:
-    numbers = {field.name for field in msgspec.structs.fields(Settings) if field.type in (int, float)}
+    numbers = {field.name for field in msgspec.structs.fields(Settings) if field.type in (int, float, bool)}
     lines = [f"{name} = {text if name in numbers else repr(text)}" for name, text in OTHERS.items()]
     write(tmp_path, "\n".join(lines))
     from_environment = load_settings({PREFIX + name.upper(): text for name, text in OTHERS.items()}, Path("nowhere"))
@@ -115,6 +119,9 @@ WRONG = {
     "idle_poll_seconds": ("nan", "must be a number, got nan"),
     "recordings": (" ", "must be the name of a folder"),
     "sip_workers": ("-2", "must be more than 0"),
+    "asterisk_name": ("ring-back", "must be 2 to 32 letters and digits, a letter first"),
+    "asterisk_sounds": ("", "must be the name of a folder"),
+    "asterisk_detect_machines": ("maybe", "must be true or false, got 'maybe'"),
     "max_body_megabytes": ("", "must be a whole number, got ''"),
 }
 
@@ -137,9 +144,9 @@ def test_a_wrong_value_is_named_with_where_it_came_from(tmp_path: Path, name: st
         load_settings({}, Path("nowhere"), **{name: text})
 
 
-def test_every_setting_but_the_database_s_can_be_wrong() -> None:
-    """Any text may be a database's address; opening it says more."""
-    assert WRONG.keys() == set(NAMES) - {"database_url"}
+def test_every_setting_but_addresses_can_be_wrong() -> None:
+    """Any text may be the address of a database or of Asterisk servers; opening it says more."""
+    assert WRONG.keys() == set(NAMES) - {"database_url", "asterisk"}
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "0", "-1"])

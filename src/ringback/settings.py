@@ -85,8 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"{name} must be a number, got {value}")
             if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
                 raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
-        if not self.recordings.strip() or "\0" in self.recordings:
-            raise ValueError(f"recordings must be the name of a folder, got {self.recordings!r}")
+        for name in ("recordings", "asterisk_sounds"):
+            if not getattr(self, name).strip() or "\0" in getattr(self, name):
+                raise ValueError(f"{name} must be the name of a folder, got {getattr(self, name)!r}")
         try:
             split_address(self.listen)
         except ValueError as error:

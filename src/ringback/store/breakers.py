@@ -17,7 +17,7 @@ from ringback.model.breaker import (
     probing,
     without_strikes,
 )
-from ringback.store.schema import breaker
+from ringback.store.schema_breaker import breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
-from ringback.store import schema_base, schema_engine, schema_routing
+from ringback.store import schema_base, schema_breaker, schema_engine, schema_routing
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -96,31 +96,6 @@ trunk = Table(
 )
 
 # The circuit breaker of each trunk: a table of its own, for its rows change with results and those of trunks by hand.
-breaker = Table(
-    "breaker",
-    metadata,
-    Column("trunk_id", _ID, ForeignKey("trunk.id", ondelete="CASCADE"), primary_key=True),
-    # The run of failures that no sign of life has ended yet: their weight, their number, what they have in common.
-    Column("strikes", Integer, nullable=False, server_default="0"),
-    Column("failures", Integer, nullable=False, server_default="0"),
-    Column("cause", String(32), nullable=False, server_default=""),
-    # NULL: closed.
-    Column("opened_at", BigInteger),
-    Column("retry_at", BigInteger),
-    # The call that tries an open trunk.
-    Column("probe_id", _ID),
-    # How often it opened in a row, and in its life.
-    Column("tries", Integer, nullable=False, server_default="0"),
-    Column("openings", Integer, nullable=False, server_default="0"),
-    Column("closed_at", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("strikes >= failures AND failures >= 0", name="strikes"),
-    CheckConstraint("(failures = 0) = (cause = '')", name="cause"),
-    CheckConstraint("(opened_at IS NULL) = (retry_at IS NULL)", name="retry_at"),
-    CheckConstraint("(opened_at IS NULL) = (tries = 0) AND tries >= 0", name="tries"),
-    CheckConstraint("opened_at IS NULL OR (failures > 0 AND openings > 0)", name="opened_for_a_reason"),
-    CheckConstraint("probe_id IS NULL OR opened_at IS NOT NULL", name="probe_id"),
-)
-
 application = Table(
     "application",
     metadata,
@@ -333,6 +308,7 @@ Index("uq_node_running", node.c.flow_id, unique=True, sqlite_where=_RUNNING, pos
 
 #: The tables of other modules, so that whoever has this one has them all.
 ELSEWHERE: tuple[Table, ...] = (
+    schema_breaker.breaker,
     schema_routing.caller_id,
     schema_routing.route,
     schema_routing.denied,
