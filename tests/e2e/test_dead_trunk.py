@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,9 @@ from tests.parts.asterisk_process import asterisk
 
 #: What a dead trunk may cost, and a good deal less than a second's worth of calls.
 MOST_SPENT = 50
-CPS = 100
+CPS = 200
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.crash]
-
-
-@contextlib.contextmanager
-def _engine(name: str) -> Iterator[dict[str, str]]:
-    if name == "sip":
-        yield {}
-        return
-    with asterisk() as running:
-        yield running.environ
 
 
 @pytest.mark.parametrize(
@@ -40,7 +30,8 @@ def test_a_carrier_that_dies_and_comes_back(tmp_path: Path, engine: str, count: 
     log = tmp_path / "farend.jsonl"
     with contextlib.ExitStack() as stack:
         environ = {"RINGBACK_LOG_LEVEL": "warning", "RINGBACK_NO_REPLY_SECONDS": "2"}
-        campaign = Campaign(tmp_path, {**environ, **stack.enter_context(_engine(engine))})
+        running = stack.enter_context(asterisk()) if engine == "asterisk" else None
+        campaign = Campaign(tmp_path, {**environ, **(running.environ if running else {})})
         carrier = stack.enter_context(far_end(tmp_path, log))
         port = carrier.line_with("far end listening on ").rpartition(":")[2]
         campaign.furnish(port, cps=CPS, channels=400, template="name: t\nsteps:\n  - hangup\n")
@@ -69,9 +60,13 @@ def test_a_carrier_that_dies_and_comes_back(tmp_path: Path, engine: str, count: 
     assert 0 < len(spent) < MOST_SPENT
     assert len(spent) <= MOST_UNANSWERED + 3, "those without a response, and the probes"
     seen = {entry.callee for entry in invites(log)}
-    assert set(numbers) - spent <= seen, "all others were dialled"
+    assert all(call["callee"] in seen for call in calls if call["outcome"] not in ("failed", "unknown"))
+    crashed = running is not None and running.crashes
+    lost = [call for call in calls if call["outcome"] == "unknown"]
+    assert not lost or crashed, "none lost, unless Asterisk itself died"
     # The carrier takes busy numbers for busy and answers the others, before and after.
-    kinds = {(call["callee"][-2:], call["outcome"]) for call in calls if call["callee"] not in spent}
+    known = [call for call in calls if call["callee"] not in spent and not (crashed and call["outcome"] == "unknown")]
+    kinds = {(call["callee"][-2:], call["outcome"]) for call in known}
     assert kinds <= {("60", "busy"), ("55", "answered"), ("55", "no_answer"), ("55", "unreachable")}
 
 

@@ -40,7 +40,8 @@ RICH = make(
             Gather(prompt=Say("Press one, ${text1}"), keys="12#", max_keys=2, timeout=7.5, cases={"1#": "second"}),
         ],
         "second": [
-            Gather(prompt=Play("bye.wav"), default="first"),
+            Gather(prompt=Play("bye.wav", barge_in=True), default="first"),
+            Play("bye.wav"),
             Tag("101"),
             Tag("7"),
             Tag("101"),
@@ -55,6 +56,13 @@ def test_what_a_template_tells_of_itself() -> None:
     assert RICH.text_variables() == ("text1", "text2", "text4", "text10")
     assert RICH.files() == ("sounds/chime.wav", "bye.wav")
     assert RICH.intents() == ("101", "7")
+    assert RICH.may_be_interrupted
+
+
+@pytest.mark.parametrize("barge_in", [True, False])
+def test_whether_speech_may_interrupt_it(barge_in: bool) -> None:
+    for step in (Say("x", barge_in), Play("x.wav", barge_in), Gather(prompt=Say("x", barge_in))):
+        assert make(Say("y"), Gather(), step).may_be_interrupted is barge_in
 
 
 def test_json_round_trip() -> None:
@@ -64,13 +72,14 @@ def test_json_round_trip() -> None:
     assert msgspec.json.decode(stored)["nodes"]["second"] == [
         {
             "step": "gather",
-            "prompt": {"step": "play", "file": "bye.wav"},
+            "prompt": {"step": "play", "file": "bye.wav", "barge_in": True},
             "keys": "0123456789*#",
             "max_keys": 1,
             "timeout": 5.0,
             "cases": {},
             "default": "first",
         },
+        {"step": "play", "file": "bye.wav"},
         {"step": "tag", "intent": "101"},
         {"step": "tag", "intent": "7"},
         {"step": "tag", "intent": "101"},

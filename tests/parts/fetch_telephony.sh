@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings Asterisk and SIPp, which the telephony tests drive, into the cache folder ${RINGBACK_PARTS:-.cache/parts}.
+# Brings Asterisk and SIPp, which the telephony tests drive, into the cache folder ${TELEPHONY_PARTS:-.cache/parts}.
 #
 # Debian's current suites have no Asterisk, so both come from the newer ones, with every library they need and run by the
 # loader that came with them (see parts.py). Nothing is installed, no root is needed, and the system's own package state
@@ -7,8 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-parts=${RINGBACK_PARTS:-.cache/parts}
-suites=${RINGBACK_PARTS_SUITES:-forky sid}
+parts=${TELEPHONY_PARTS:-.cache/parts}
+suites=${TELEPHONY_PARTS_SUITES:-forky sid}
 needed_asterisk=22
 marker=.ringback-parts # a folder without it is not ours to replace
 
@@ -92,7 +92,7 @@ main() {
     keyring=$(find /usr/share/keyrings -name 'debian-archive-keyring.*' | sort | head -n 1)
     [ -n "$keyring" ] || fail "Debian's keys are missing; on Debian: apt-get install debian-archive-keyring"
     if [ -n "$(ls -A "$parts" 2>/dev/null)" ] && [ ! -e "$parts/$marker" ]; then
-        fail "$parts holds something else, and no Asterisk $needed_asterisk and SIPp that run; name another folder with RINGBACK_PARTS"
+        fail "$parts holds something else, and no Asterisk $needed_asterisk and SIPp that run; name another folder with TELEPHONY_PARTS"
     fi
     work=$parts.new
     rm -rf "$work"

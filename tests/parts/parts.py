@@ -21,8 +21,8 @@ class PartMissing(Exception):
 
 
 def folder() -> Path:
-    """Where the parts are: ``RINGBACK_PARTS``, else ``.cache/parts`` of this checkout."""
-    return ROOT / os.environ.get("RINGBACK_PARTS", ".cache/parts")
+    """Where the parts are: ``TELEPHONY_PARTS``, else ``.cache/parts`` of this checkout."""
+    return ROOT / os.environ.get("TELEPHONY_PARTS", ".cache/parts")
 
 
 def libraries() -> Path:

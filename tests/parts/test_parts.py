@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parent / "fetch_telephony.sh"
 def fetch(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", str(SCRIPT)],
-        env={**os.environ, "RINGBACK_PARTS": str(folder), **environment},
+        env={**os.environ, "TELEPHONY_PARTS": str(folder), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -66,7 +66,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, no_network):
 
 
 def test_the_command_is_the_loader_that_came_with_the_program(tmp_path, monkeypatch):
-    monkeypatch.setenv("RINGBACK_PARTS", str(tmp_path))
+    monkeypatch.setenv("TELEPHONY_PARTS", str(tmp_path))
     for path in ("usr/bin/sipp", "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
@@ -82,7 +82,7 @@ def test_the_command_is_the_loader_that_came_with_the_program(tmp_path, monkeypa
 
 
 def test_a_missing_part_skips_a_test_and_fails_it_in_ci(tmp_path, monkeypatch):
-    monkeypatch.setenv("RINGBACK_PARTS", str(tmp_path))
+    monkeypatch.setenv("TELEPHONY_PARTS", str(tmp_path))
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="make parts"):
         parts.require(parts.SIPP)

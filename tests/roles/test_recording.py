@@ -1,4 +1,4 @@
-"""Recordings from the task that asks for them to the call's row, and transfers to its reason."""
+"""What a task and its template ask of an engine: recordings, transfers, an ear for speech."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from ringback.clock import VirtualClock
 from ringback.model.task import Limits
-from ringback.model.template import Say, Template, Transfer
+from ringback.model.template import Say, Tag, Template, Transfer
 from ringback.roles.dialler import OUTLIVES_SECONDS
 from ringback.store import records, templates
 from ringback.store.records import CallRecord
@@ -105,5 +105,26 @@ def test_a_transferred_call_says_so() -> None:
                 made.template_id = await templates.add(tx, hand_over, {}, account_id=None, now_ms=clock.now_ms())
             answered, _ = await run_task(made, record=False)
         assert (answered.outcome, answered.hung_up_by, answered.reason) == ("answered", "ringback", "transferred")
+
+    clock.run(main())
+
+
+@pytest.mark.parametrize("barge_in", [True, False])
+def test_speech_is_listened_for_where_it_interrupts(barge_in: bool) -> None:
+    clock = VirtualClock()
+    greeting = Template(
+        name="greeting",
+        initial_node="a",
+        nodes={"a": [Say("Hello", barge_in), Tag("7")]},
+    )
+
+    async def main() -> None:
+        engine = Watched(clock)
+        async with campaign(clock, engine=engine) as made:
+            async with made.store.write() as tx:
+                made.template_id = await templates.add(tx, greeting, {}, account_id=None, now_ms=clock.now_ms())
+            answered, _ = await run_task(made, record=False)
+        assert [order.detect_talking for order in engine.orders] == [barge_in, barge_in]
+        assert answered.intent == "7"
 
     clock.run(main())

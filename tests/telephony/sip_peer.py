@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
+import random
 import re
 import struct
 from collections import Counter
@@ -69,6 +70,7 @@ class Script:
     answers_cancel: bool = False  # 200 to the INVITE when the CANCEL comes, as if they had crossed
     hangs_up_after: float | None = None  # seconds after the ACK
     bye_reason: str = ""  # Reason header of that BYE
+    says_early: bytes = b""  # G.711 mu-law, sent between the provisional responses and the final one
     says: bytes = b""  # G.711 mu-law, sent from the ACK on
     presses: str = ""  # RFC 4733 digits, sent from the ACK on (after ``says``)
     with_body: bool = True  # session description in 183 and 200
@@ -116,6 +118,8 @@ class PeerCall:
         self._address = address
         self._tag = f"peer{next(peer.counter)}"
         self._rtp_transport: asyncio.DatagramTransport | None = None
+        self._sequence = itertools.count(1)
+        self._timestamp = 0
         self._changed = asyncio.Event()
 
     async def wait_for(self, method: str, *, times: int = 1) -> Message:
@@ -199,6 +203,7 @@ class PeerCall:
             self._reply(self.invite, code, with_body=code == 183 and script.with_body)
         if script.final is None:
             return
+        await self._say(script.says_early)
         await self.peer.clock.sleep(script.final_after)
         if script.final == 200:
             self._answer()
@@ -250,23 +255,23 @@ class PeerCall:
 
     async def _talk(self) -> None:
         script = self.script
-        target = self._media_address()
-        sequence = itertools.count(1)
-        timestamp = 0
-        for start in range(0, len(script.says), FRAME):
-            self._send_rtp(target, PCMU, next(sequence), timestamp, script.says[start : start + FRAME])
-            timestamp += FRAME
-            await self.peer.clock.sleep(0.02)
+        await self._say(script.says)
         for digit in script.presses:
             for packet in range(6):  # three while the key is down, the end three times
                 event = struct.pack("!BBH", DIGITS.index(digit), 0x80 * (packet > 2) | 10, FRAME * min(packet + 1, 4))
-                self._send_rtp(target, TELEPHONE_EVENT, next(sequence), timestamp, event)
+                self._send_rtp(TELEPHONE_EVENT, event)
                 await self.peer.clock.sleep(0.02)
-            timestamp += FRAME * 10
+            self._timestamp += FRAME * 10
             await self.peer.clock.sleep(0.04)
         if script.hangs_up_after is not None:
             await self.peer.clock.sleep(script.hangs_up_after)
             self.hang_up(script.bye_reason)
+
+    async def _say(self, sound: bytes) -> None:
+        for start in range(0, len(sound), FRAME):
+            self._send_rtp(PCMU, sound[start : start + FRAME])
+            self._timestamp += FRAME
+            await self.peer.clock.sleep(0.02)
 
     def hang_up(self, reason: str = "") -> None:
         """Send BYE, with a Reason header if given."""
@@ -299,10 +304,11 @@ class PeerCall:
         assert port is not None
         return host[1], int(port[1])
 
-    def _send_rtp(self, target: tuple[str, int], kind: int, sequence: int, timestamp: int, payload: bytes) -> None:
+    def _send_rtp(self, kind: int, payload: bytes) -> None:
         assert self._rtp_transport is not None
         if not self._rtp_transport.is_closing():
-            self._rtp_transport.sendto(struct.pack("!BBHII", 0x80, kind, sequence, timestamp, 77) + payload, target)
+            header = struct.pack("!BBHII", 0x80, kind, next(self._sequence), self._timestamp, 77)
+            self._rtp_transport.sendto(header + payload, self._media_address())
 
     async def _open_rtp(self) -> None:
         if self._rtp_transport is None:
@@ -494,6 +500,12 @@ def tone(seconds: float, *, hertz: float = 440, amplitude: int = 8_000) -> list[
     """A sine as linear samples at 8,000/s."""
     step = 2 * math.pi * hertz / 8_000
     return [round(amplitude * math.sin(step * n)) for n in range(round(seconds * 8_000))]
+
+
+def noise(seconds: float, *, level: int) -> list[int]:
+    """Steady noise of this mean magnitude, the same each time."""
+    source = random.Random(7)
+    return [source.randint(-2 * level, 2 * level) for _ in range(round(seconds * 8_000))]
 
 
 def silence(seconds: float) -> list[int]:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringback.telephony.machine_detection import (
-    FRAME_BYTES,
     LISTEN_ON_SECONDS,
     LISTEN_SECONDS,
     MachineDetector,
     Verdict,
 )
 from ringback.telephony.port import BYTES_PER_SECOND
+from ringback.telephony.voice_frames import FRAME_BYTES
 
 noise_source = random.Random(7)
 

@@ -1,4 +1,4 @@
-"""The sandbox engine's recordings and transfers; its behaviours are tested with the roles that use them."""
+"""The sandbox engine's recordings, transfers and speech; its behaviours are tested with the roles that use them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,41 @@ from pathlib import Path
 import pytest
 
 from ringback.clock import VirtualClock
-from ringback.telephony.port import Answered, Destination, DialOrder, Ended, HungUpBy, Transferred
+from ringback.telephony.port import (
+    Answered,
+    Destination,
+    DialOrder,
+    Ended,
+    HungUpBy,
+    MachineDetected,
+    TalkingStarted,
+    Transferred,
+)
 from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
 from tests.telephony.sip_peer import end_of, events_until, next_event
 
 NOWHERE = Destination(host="", port=0)
 
 
-def order(callee: str, record_to: str = "") -> DialOrder:
+def order(callee: str, record_to: str = "", *, detect_talking: bool = False) -> DialOrder:
     return DialOrder(
-        call_id=1, task_id=1, callee=callee, caller_id="", destination=NOWHERE, record_to=record_to, most_seconds=1
+        call_id=1,
+        task_id=1,
+        callee=callee,
+        caller_id="",
+        destination=NOWHERE,
+        record_to=record_to,
+        detect_talking=detect_talking,
+        most_seconds=1,
     )
 
 
-def on_a_call(what, callee: str = "100000", record_to: str = "") -> None:
+def on_a_call(what, callee: str = "100000", record_to: str = "", *, detect_talking: bool = False) -> None:
     clock = VirtualClock()
 
     async def story() -> None:
         engine = SandboxEngine(clock)
-        leg = await engine.dial(order(callee, record_to))
+        leg = await engine.dial(order(callee, record_to, detect_talking=detect_talking))
         await what(leg, clock)
         assert engine.free_lines() == SandboxEngine(clock).free_lines()
 
@@ -67,3 +83,16 @@ def test_a_transfer_is_accepted() -> None:
         assert await next_event(leg) == Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred")
 
     on_a_call(what)
+
+
+@pytest.mark.parametrize(
+    ("callee", "asked", "talks"), [("100050", True, 1), ("100054", True, 1), ("100050", False, 0), ("100000", True, 0)]
+)
+def test_a_voicemail_talks_from_the_answer_on(callee: str, asked: bool, talks: int) -> None:
+    async def what(leg: SandboxLeg, _: VirtualClock) -> None:
+        events = await events_until(leg, Ended, within=60)
+        assert events.count(TalkingStarted()) == talks
+        if talks:
+            assert events[1:4] == [Answered(), TalkingStarted(), MachineDetected()]
+
+    on_a_call(what, callee, detect_talking=asked)

@@ -180,6 +180,80 @@ def test_listening_ends_with_a_machine_or_after_a_while():
     with_loop(what)
 
 
+LOUD = b"\x00\x30\x00\xd0"  # two samples
+
+
+def speech(seconds):
+    return LOUD * round(seconds * BYTES_PER_SECOND / len(LOUD))
+
+
+def silence(seconds):
+    return bytes(round(seconds * BYTES_PER_SECOND))
+
+
+def talk_heard(*pieces):
+    """When (seconds) talk begins in these pieces of audio, received as time goes on; None: nothing comes so long."""
+
+    async def what(clock, media):
+        audio, told = FakeAudio(clock), []
+        media.listen_for_talk(1, audio, lambda: told.append(round(clock.monotonic(), 2)))
+        for piece in pieces:
+            for start in range(0, len(piece), FRAME_BYTES) if isinstance(piece, bytes) else ():
+                audio.heard += piece[start : start + FRAME_BYTES]
+                await clock.sleep(0.02)
+            if not isinstance(piece, bytes):
+                await clock.sleep(piece)
+        await clock.sleep(0.2)
+        return told
+
+    return with_loop(what)
+
+
+def test_talk_is_told_each_time_it_begins():
+    first, second = talk_heard(silence(0.5), speech(0.6), silence(1), speech(1))
+    assert 0.6 <= first <= 0.7
+    assert 2.2 <= second <= 2.3
+
+
+def test_talk_begins_anew_where_the_far_side_sent_nothing_in_between():
+    first, second = talk_heard(speech(0.5), 1.5, speech(0.5))
+    assert 0.1 <= first <= 0.2
+    assert 2.1 <= second <= 2.2
+    assert len(talk_heard(speech(0.5), 0.3, speech(0.5))) == 1
+
+
+def test_what_came_before_the_answer_is_not_heard():
+    async def what(clock, media):
+        audio = FakeAudio(clock)
+        audio.heard = speech(0.9)  # a ring-back tone
+        media.listen_for_talk(1, audio, lambda: pytest.fail("nobody has spoken"))
+        await clock.sleep(1)
+
+    with_loop(what)
+
+
+def test_a_call_can_be_listened_to_for_all_purposes_at_once():
+    async def what(clock, media):
+        audio, machine, talks = FakeAudio(clock), asyncio.Event(), []
+        media.listen_for_talk(1, audio, lambda: talks.append(clock.monotonic()))
+        media.listen(1, audio, machine.set)
+        audio.heard = speech(3)
+        await machine.wait()
+        assert len(talks) == 1
+        audio.heard = silence(2)
+        await clock.sleep(30)
+        audio.heard = speech(1)
+        await clock.sleep(0.5)
+        assert len(talks) == 2
+        media.forget(1)
+        audio.heard = silence(2) + speech(2)
+        await clock.sleep(5)
+        assert len(talks) == 2
+        assert len(audio.heard) == len(silence(2) + speech(2))
+
+    with_loop(what)
+
+
 class FakeNative:
     """A native call whose hang-up closes it at once."""
 
@@ -204,7 +278,7 @@ class FakeNative:
 class Story:
     """One call with its events."""
 
-    def __init__(self, clock, media, *, most_seconds=7_200, record=None):
+    def __init__(self, clock, media, *, most_seconds=7_200, record=None, detect_talking=False):
         self.clock = clock
         self.told = []
         self.ended = asyncio.Event()
@@ -214,6 +288,7 @@ class Story:
             self.told.append,
             self.ended.set,
             detect_machine=True,
+            detect_talking=detect_talking,
             most_seconds=most_seconds,
             record=record,
         )
@@ -271,6 +346,19 @@ def test_an_answer_before_the_dial_came_back_is_listened_to():
         assert story.kinds() == [What.ANSWERED, What.MACHINE_DETECTED]
 
     tell(what)
+
+
+@pytest.mark.parametrize("detect_talking", [True, False])
+def test_talk_is_told_when_that_is_asked_for(detect_talking):
+    async def what(story):
+        story.call.placed(story.native)
+        story.on(Event.CALL_ESTABLISHED)
+        for _ in range(2):
+            story.native.audio.heard = speech(0.5) + silence(1)
+            await story.clock.sleep(1.5)
+        assert story.kinds() == [What.ANSWERED, *[What.TALKING_STARTED] * 2 * detect_talking]
+
+    tell(what, detect_talking=detect_talking)
 
 
 def test_each_kind_of_progress_is_told_once_and_trying_only_first():

@@ -25,9 +25,14 @@ nodes:
       - say: |
           Hello ${text1}.
           How are you?
+        barge_in: true
       - play: sounds/chime.wav
+        barge_in: false
+      - barge_in: True
+        play: sounds/chime.wav
       - gather:
           say: Press 1.
+          barge_in: true
           keys: "12"
           max_keys: 2
           timeout: 2.5
@@ -84,10 +89,11 @@ def test_a_whole_file(folder: Path) -> None:
         initial_node="ask",
         nodes={
             "ask": [
-                Say("Hello ${text1}.\nHow are you?\n"),
+                Say("Hello ${text1}.\nHow are you?\n", barge_in=True),
                 Play("sounds/chime.wav"),
+                Play("sounds/chime.wav", barge_in=True),
                 Gather(
-                    prompt=Say("Press 1."),
+                    prompt=Say("Press 1.", barge_in=True),
                     keys="12",
                     max_keys=2,
                     timeout=2.5,
@@ -153,7 +159,7 @@ ERRORS = [
     ("steps:\n  - say: x\n    tag: 1\n", 2, "steps[0]", "must name one step, names 2"),
     ("steps:\n  - {}\n", 2, "steps[0]", "must name one step, names 0"),
     ("steps:\n  - sya: x\n", 2, "steps[0].sya", "did you mean say?"),
-    ("steps:\n  - dial: x\n", 2, "steps[0].dial", "there are gather, hangup, play, say, tag, transfer"),
+    ("steps:\n  - dial: x\n", 2, "steps[0].dial", "there are barge_in, gather, hangup, play, say, tag, transfer"),
     ("steps:\n  - say:\n", 2, "steps[0].say", "must not be empty"),
     ("steps:\n  - say: {text: x}\n", 2, "steps[0].say", "must be text, is a mapping"),
     ("steps:\n  - say: ''\n", 2, "steps[0].say", "must not be empty"),
@@ -165,6 +171,24 @@ ERRORS = [
     ("steps:\n  - transfer: [1]\n", 2, "steps[0].transfer", "must be text, is a list"),
     ("steps:\n  - hangup: now\n", 2, "steps[0].hangup", "takes no value"),
     ("steps:\n  - play: /x.wav\n", 2, "steps[0].play", "own folder"),
+    # barge_in
+    ("steps:\n  - say: x\n    barge_in: maybe\n", 3, "steps[0].barge_in", "must be true or false, is 'maybe'"),
+    ("steps:\n  - say: x\n    barge_in: yes\n", 3, "steps[0].barge_in", "must be true or false, is 'yes'"),
+    ("steps:\n  - say: x\n    barge_in: 'true'\n", 3, "steps[0].barge_in", "must be true or false, is 'true'"),
+    ("steps:\n  - say: x\n    barge_in: [true]\n", 3, "steps[0].barge_in", "must be true or false, is a list"),
+    ("steps:\n  - say: x\n    barge_in:\n", 3, "steps[0].barge_in", "must be true or false, is ''"),
+    ("steps:\n  - say: x\n    barge-in: true\n", 3, "steps[0].barge-in", "did you mean barge_in?"),
+    ("steps:\n  - barge_in: true\n", 2, "steps[0]", "must name one step, names 0"),
+    ("steps:\n  - tag: 1\n    barge_in: true\n", 3, "steps[0].barge_in", "goes with say or play"),
+    ("steps:\n  - hangup:\n    barge_in: true\n", 3, "steps[0].barge_in", "goes with say or play"),
+    (
+        "steps:\n  - gather: {say: x}\n    barge_in: true\n",
+        3,
+        "steps[0].barge_in",
+        "belongs inside the gather, beside its prompt",
+    ),
+    ("steps:\n  - gather:\n      barge_in: true\n", 3, "steps[0].gather.barge_in", "goes with say or play"),
+    ("steps:\n  - gather: {say: x, barge_in: 1}\n", 2, "steps[0].gather.barge_in", "must be true or false, is '1'"),
     # gather
     ("steps:\n  - gather:\n", 2, "steps[0].gather", "must be a mapping, is empty"),
     ("steps:\n  - gather: 5\n", 2, "steps[0].gather", "must be a mapping, is a number"),

@@ -19,8 +19,9 @@ from ringback.voice.wav import WavError, pcm_from_wav
 # Pieces that make a text look like a template now and then.
 WORDS = [
     "name", "language", "on_voicemail", "initial_node", "nodes", "steps", "say", "play", "gather", "tag", "hangup",
-    "transfer", "keys", "max_keys", "timeout", "cases", "default", "a", "b", "1", "12", "2.5", "${text1}", "${", "}",
-    "en", "null", ":", ": ", "- ", "\n", "\n  ", "\n    ", "? ", "&x ", "*x", "!t ", "!!str ", "|", ">", "'", '"', "#",
+    "barge_in", "true", "transfer", "keys", "max_keys", "timeout", "cases", "default", "a", "b", "1",
+    "12", "2.5", "${text1}", "${", "}", "en", "null", ":", ": ", "- ",
+    "\n", "\n  ", "\n    ", "? ", "&x ", "*x", "!t ", "!!str ", "|", ">", "'", '"', "#",
     "[", "]", "{", ",", "%YAML 1.1", "---", "...", "\t", "\\", "<<", "é", "\u2028", "\x85", "\ufeff",
 ]  # fmt: skip
 
@@ -38,6 +39,7 @@ gathers = _some(
     {
         "say": texts,
         "play": texts,
+        "barge_in": st.booleans(),
         "keys": st.text("123*#", max_size=4),
         "max_keys": st.integers(0, 40),
         "timeout": st.floats(0, 70),
@@ -48,6 +50,7 @@ gathers = _some(
 steps = st.lists(
     st.one_of(
         _some({"say": texts}),
+        _some({"say": texts, "barge_in": st.booleans()}),
         _some({"play": texts}),
         _some({"gather": gathers}),
         _some({"tag": texts}),

@@ -20,6 +20,7 @@ from ringback.telephony.port import (
     Prompt,
     PromptFinished,
     Ringing,
+    TalkingStarted,
     Transferred,
 )
 from ringback.voice.prompts import PromptMaker
@@ -198,6 +199,72 @@ def test_some_keys_typed_ahead_leave_the_prompt_out_and_wait_for_the_rest() -> N
 def test_keys_pressed_while_nobody_asks_are_still_reported() -> None:
     result, _, _ = converse(template(TWO), [press(0.5, "4"), press(1, "#"), press(1.5, "*")])
     assert result.keys == "4#*"
+
+
+# --- prompts that may be interrupted ---
+
+OPEN = Play("3s.wav", barge_in=True)
+
+
+def speak(at: float) -> tuple[float, TalkingStarted]:
+    return at, TalkingStarted()
+
+
+@pytest.mark.parametrize("happens", [speak(1.2), press(1.2, "7")], ids=["speech", "key"])
+def test_speech_or_a_key_stops_a_prompt_that_may_be_interrupted_and_the_next_step_runs(
+    happens: tuple[float, CallEvent],
+) -> None:
+    result, leg, _ = converse(template(OPEN, Tag("7"), TWO), [happens])
+    assert leg.done == [(0.0, "play 3"), (1.2, "stop"), (1.2, "play 2"), (3.2, "hang up")]
+    assert (result.reason, result.intent) == ("template ended", "7")
+
+
+def test_a_prompt_that_may_not_be_interrupted_plays_on() -> None:
+    _, leg, _ = converse(template(THREE, TWO), [speak(1.2), press(1.4, "1")])
+    assert leg.done == [(0.0, "play 3"), (3.0, "play 2"), (5.0, "hang up")]
+
+
+def test_an_interruption_is_of_one_prompt_only() -> None:
+    _, leg, _ = converse(template(OPEN, OPEN, OPEN), [speak(1), speak(2)])
+    assert leg.done == [
+        (0.0, "play 3"), (1.0, "stop"), (1.0, "play 3"), (2.0, "stop"), (2.0, "play 3"), (5.0, "hang up"),
+    ]  # fmt: skip
+
+
+def test_what_began_before_the_prompt_does_not_stop_it() -> None:
+    _, leg, _ = converse(template(TWO, OPEN), [speak(0.5), press(1, "4"), speak(1.5)])
+    assert leg.done == [(0.0, "play 2"), (2.0, "play 3"), (5.0, "hang up")]
+
+
+def test_a_prompt_that_nobody_interrupts_plays_to_its_end() -> None:
+    _, leg, _ = converse(template(OPEN, Tag("1")))
+    assert leg.done == [(0.0, "play 3"), (3.0, "hang up")]
+
+
+def test_speech_stops_the_prompt_of_a_gather_which_then_waits_for_keys() -> None:
+    steps = template(choice(prompt=OPEN, default="no"), **YES_NO)
+    pressed, leg, _ = converse(steps, [speak(1), press(4, "1")])
+    assert leg.done == [(0.0, "play 3"), (1.0, "stop"), (4.0, "hang up")]
+    assert pressed.intent == "101"
+    timed_out, leg, _ = converse(steps, [speak(1)])
+    assert leg.done == [(0.0, "play 3"), (1.0, "stop"), (6.0, "hang up")]
+    assert timed_out.intent == "102"
+
+
+def test_speech_does_not_stop_the_prompt_of_a_gather_that_may_not_be_interrupted() -> None:
+    _, leg, _ = converse(template(choice(prompt=THREE), **YES_NO), [speak(1), speak(4)])
+    assert leg.done == [(0.0, "play 3"), (8.0, "hang up")]
+
+
+def test_a_key_that_the_gather_does_not_accept_does_not_stop_its_prompt_either() -> None:
+    _, leg, _ = converse(template(choice(prompt=OPEN, keys="12"), **YES_NO), [press(1, "7")])
+    assert leg.done == [(0.0, "play 3"), (8.0, "hang up")]
+
+
+def test_a_key_that_interrupted_is_kept_for_the_next_gather() -> None:
+    result, leg, _ = converse(template(OPEN, choice(prompt=TWO), **YES_NO), [press(1, "2")])
+    assert leg.done == [(0.0, "play 3"), (1.0, "stop"), (1.0, "hang up")]
+    assert result.intent == "102"
 
 
 def test_the_callee_hangs_up_during_a_prompt() -> None:

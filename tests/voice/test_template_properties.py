@@ -21,6 +21,7 @@ from ringback.telephony.port import (
     KeyPressed,
     MachineDetected,
     PromptFinished,
+    TalkingStarted,
     Transferred,
 )
 from ringback.voice.load import LoadedTemplate, TemplateError, load_template_text
@@ -33,7 +34,7 @@ KEYS = "12#"
 MAX_SECONDS = 40.0
 
 texts = st.sampled_from(["Hello", "${text1}", "a b ${text10}\n c", "yes", "1", "${text2}${text1}"])
-prompts = st.one_of(texts.map(Say), st.just(Play(FILE)))
+prompts = st.one_of(st.builds(Say, texts, st.booleans()), st.builds(Play, st.just(FILE), st.booleans()))
 targets = st.sampled_from(NODES)
 gathers = st.builds(
     Gather,
@@ -79,6 +80,7 @@ events: st.SearchStrategy[CallEvent] = st.one_of(
     st.sampled_from("12").map(KeyPressed),
     st.just(PromptFinished()),
     st.just(MachineDetected()),
+    st.just(TalkingStarted()),
     st.just(Answered()),
     st.sampled_from([Ended(hung_up_by=HungUpBy.CALLEE), Ended(engine_failed=True, reason="gone")]),
 )
@@ -120,6 +122,30 @@ def _attempt(source: str, folder: Path) -> LoadedTemplate | TemplateError:
         return load_template_text(source, "t.yaml", folder)
     except TemplateError as error:
         return error
+
+
+#: Instants at which nothing else falls due: which of two timers of one instant fires first is open.
+odd_scripts = st.lists(st.tuples(st.sampled_from([0.31, 1.13, 2.27, 7.41]), events), max_size=8)
+
+
+@settings(deadline=None)
+@given(templates(), odd_scripts)
+def test_speech_changes_nothing_where_it_interrupts_nothing(
+    template: Template, script: list[tuple[float, CallEvent]]
+) -> None:
+    if template.may_be_interrupted:
+        nodes = {node: [_unbroken(step) for step in steps] for node, steps in template.nodes.items()}
+        template = msgspec.structs.replace(template, nodes=nodes)
+    assert not template.may_be_interrupted
+    unheard = [entry for entry in script if entry[1] != TalkingStarted()]
+    (result, leg, took), (expected, other, other_took) = converse(template, script), converse(template, unheard)
+    assert (result, leg.done, took) == (expected, other.done, other_took)
+
+
+def _unbroken(step: Step) -> Step:
+    if isinstance(step, Gather) and step.prompt is not None:
+        return msgspec.structs.replace(step, prompt=msgspec.structs.replace(step.prompt, barge_in=False))
+    return msgspec.structs.replace(step, barge_in=False) if isinstance(step, Say | Play) else step
 
 
 @settings(deadline=None, max_examples=200)
@@ -169,10 +195,10 @@ def written(template: Template) -> str:
 
 def _step(step: Step) -> Any:
     match step:
-        case Say(text):
-            return {"say": text}
-        case Play(file):
-            return {"play": file}
+        case Say(text, barge_in):
+            return {"say": text} | ({"barge_in": True} if barge_in else {})
+        case Play(file, barge_in):
+            return {"play": file} | ({"barge_in": True} if barge_in else {})
         case Tag(intent):
             return {"tag": intent}
         case Transfer(target):

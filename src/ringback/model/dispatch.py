@@ -68,18 +68,33 @@ class Plan(msgspec.Struct, frozen=True):
 class _Lane:
     """An open lane: how many numbers it has left, and the trunks of its priority."""
 
-    def __init__(self, view: LaneView, choices: list[Choice], supplies: dict[int, Supply]) -> None:
+    def __init__(self, view: LaneView, known: list[Choice], supplies: dict[int, Supply]) -> None:
         self.view = view
         self.left = view.queued
-        self._choices = choices
-        self.supplies = [supplies[choice.trunk_id] for choice in choices]
+        self.known = known
         self._by_trunk = supplies
+        self.choices = self._in_service()
+
+    @property
+    def supplies(self) -> list[Supply]:
+        """What its trunks have."""
+        return [self._by_trunk[choice.trunk_id] for choice in self.choices]
 
     def best(self) -> Supply | None:
         """The trunk whose turn it is, of those that have a slot."""
-        ready = [choice for choice in self._choices if self._by_trunk[choice.trunk_id].has_slot]
-        chosen = least_loaded(ready, lambda trunk_id: self._by_trunk[trunk_id].busy)
-        return None if chosen is None else self._by_trunk[chosen.trunk_id]
+        while True:
+            ready = [choice for choice in self.choices if self._by_trunk[choice.trunk_id].has_slot]
+            chosen = least_loaded(ready, lambda trunk_id: self._by_trunk[trunk_id].busy)
+            if chosen is not None:
+                return self._by_trunk[chosen.trunk_id]
+            # A trunk that has given out its probe carries nothing more: the next priority takes over.
+            others = self._in_service()
+            if not others or others == self.choices:
+                return None
+            self.choices = others
+
+    def _in_service(self) -> list[Choice]:
+        return in_service(self.known, lambda trunk_id: self._by_trunk[trunk_id].in_service)
 
 
 class _Wish:
@@ -146,7 +161,7 @@ def plan_lease(
             plan.waiting[task.id] = wish
         else:
             wishes.append(wish)
-    asked = {supply.trunk.id: supply for wish in wishes for lane in wish.lanes for supply in lane.supplies}
+    asked = {choice.trunk_id for wish in wishes for lane in wish.lanes for choice in lane.known}
     lines_left = _share(wishes, free_lines)
     for wish in wishes:
         plan.grants.extend(Grant(wish.task_id, *where, slots) for where, slots in wish.given.items())
@@ -158,7 +173,7 @@ def plan_lease(
     retries = (supplies[trunk_id].retry_after_us() for trunk_id in awaited & supplies.keys())
     wakes.extend(at for at in retries if at is not None)
     probes = frozenset(supply.trunk.id for supply in supplies.values() if supply.retry_us is not None and supply.taken)
-    plan.next_slot_us.update({trunk_id: supply.slot_us for trunk_id, supply in asked.items() if supply.moved})
+    plan.next_slot_us.update({one: supplies[one].slot_us for one in asked if supplies[one].moved})
     return msgspec.structs.replace(plan, wake_us=min(wakes, default=None), probes=probes)
 
 
@@ -170,9 +185,9 @@ def _carried(task: TaskView, supplies: dict[int, Supply]) -> tuple[list[_Lane], 
         if view.queued <= 0:
             continue
         known = [choice for choice in view.choices if choice.trunk_id in supplies]
-        choices = in_service(known, lambda trunk_id: supplies[trunk_id].in_service)
-        if choices:
-            lanes.append(_Lane(view, choices, supplies))
+        lane = _Lane(view, known, supplies)
+        if lane.choices:
+            lanes.append(lane)
             continue
         shut = "; ".join(supplies[choice.trunk_id].why_none() for choice in known)
         problem = shut or view.problem or "there is no trunk to dial through"

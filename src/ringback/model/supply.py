@@ -49,8 +49,8 @@ class Supply:
 
     @property
     def in_service(self) -> bool:
-        """Whether it takes calls now: its breaker is closed, or its probe is due."""
-        return self.retry_us is None or self.retry_us <= self._last_us
+        """Whether it takes calls now: its breaker is closed, or its probe is due and has not been given out."""
+        return self.retry_us is None or (self.retry_us <= self._last_us and not self.taken)
 
     @property
     def busy(self) -> int:

@@ -55,23 +55,32 @@ class OnVoicemail(StrEnum):
     CONTINUE = "continue"
 
 
-class Say(msgspec.Struct, frozen=True, tag_field="step", tag="say", forbid_unknown_fields=True):
-    """Speak ``text``, which may hold ``${text1}`` to ``${text10}``."""
+class Say(msgspec.Struct, frozen=True, tag_field="step", tag="say", forbid_unknown_fields=True, omit_defaults=True):
+    """Speak ``text``, which may hold ``${text1}`` to ``${text10}``.
+
+    ``barge_in``: it stops when the callee speaks or presses a key.
+    """
 
     text: str
+    barge_in: bool = False
 
 
-class Play(msgspec.Struct, frozen=True, tag_field="step", tag="play", forbid_unknown_fields=True):
-    """Play a WAV file, named relative to the template's own folder, ``/`` between the parts."""
+class Play(msgspec.Struct, frozen=True, tag_field="step", tag="play", forbid_unknown_fields=True, omit_defaults=True):
+    """Play a WAV file, named relative to the template's own folder, ``/`` between the parts.
+
+    ``barge_in``: it stops when the callee speaks or presses a key.
+    """
 
     file: str
+    barge_in: bool = False
 
 
 class Gather(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag="gather", forbid_unknown_fields=True):
     """Collect keys: ``max_keys`` of them, or fewer when ``timeout`` seconds pass without one.
 
-    The timeout runs from the end of the prompt and anew after each key. Keys not in ``keys`` are passed over. What was
-    pressed then selects a node from ``cases``, else ``default``, else nothing.
+    The timeout runs from the end of the prompt and anew after each key. Keys not in ``keys`` are passed over; the
+    others stop the prompt, with ``barge_in`` or without. What was pressed then selects a node from ``cases``, else
+    ``default``, else nothing.
     """
 
     prompt: Say | Play | None = None
@@ -149,6 +158,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def intents(self) -> tuple[str, ...]:
         """The intents that it can give, each once, in the order in which they are written."""
         return tuple(dict.fromkeys(step.intent for step in self._steps() if isinstance(step, Tag)))
+
+    @property
+    def may_be_interrupted(self) -> bool:
+        """Whether speech stops one of its prompts."""
+        return any(prompt.barge_in for prompt in self._prompts())
 
     def _steps(self) -> Iterator[Step]:
         for steps in self.nodes.values():

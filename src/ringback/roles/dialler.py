@@ -214,6 +214,7 @@ class Dialler:
     async def _place(self, placement: Placement, buffer: ResultBuffer) -> None:
         """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own."""
         lease, route = placement.lease, placement.route
+        ready = await self._library.get(lease.template_id)  # loaded by _prepare
         order = DialOrder(
             call_id=lease.call_id,
             task_id=lease.task_id,
@@ -222,9 +223,9 @@ class Dialler:
             destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
             leave_by=placement.leave_by_us / MICROSECONDS,
             record_to=recording_path(self._settings.recordings, lease),
+            detect_talking=ready.template.may_be_interrupted,
             most_seconds=lease.limits.ring_seconds + lease.limits.call_seconds + OUTLIVES_SECONDS,
         )
-        ready = await self._library.get(lease.template_id)  # loaded by _prepare
         try:
             leg = await self._engine.dial(order)
         except EngineUnavailable as error:

@@ -13,10 +13,10 @@ from ringback.model.routing import MAX_DIALLED_DIGITS, is_dialable
 _CALLER_ID: Final = re.compile(r"[0-9A-Za-z+_.-]{0,64}")
 
 
-def check_callee(callee: str) -> None:
-    """Raises ValueError unless it is a number: digits, with or without a leading plus sign."""
+def check_callee(callee: str, what: str = "callee") -> None:
+    """Raises ValueError unless it is a number: digits, with or without a leading plus sign. ``what`` names it."""
     if not is_dialable(callee):
-        raise ValueError(f"callee must be 1 to {MAX_DIALLED_DIGITS} digits, with or without a leading +")
+        raise ValueError(f"{what} must be 1 to {MAX_DIALLED_DIGITS} digits, with or without a leading +")
 
 
 def check_caller_id(caller_id: str) -> None:

@@ -7,18 +7,10 @@ Time is counted in the audio received, from the answer on, never on a clock.
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections import deque
 from enum import StrEnum
 from typing import Final
 
-from ringback.telephony.port import SAMPLE_RATE
-
-#: One decision is made per frame of 20 ms.
-FRAME_SAMPLES: Final = SAMPLE_RATE // 50
-FRAME_BYTES: Final = 2 * FRAME_SAMPLES
-FRAMES_PER_SECOND: Final = 50
+from ringback.telephony.voice_frames import VoiceFrames, frames
 
 #: This much voice without a long pause is a machine's greeting.
 GREETING_SECONDS: Final = 2.4
@@ -32,14 +24,8 @@ WORD_SECONDS: Final = 0.1
 LISTEN_SECONDS: Final = 5.0
 LISTEN_ON_SECONDS: Final = 8.0
 
-#: Mean magnitude of a frame (0 to 32,767) from which it is voice on a quiet line.
+#: Mean magnitude of a frame from which it is voice on a quiet line.
 QUIET_THRESHOLD: Final = 256
-#: On a noisy line voice must be this much over the quietest recent frame, but never over the cap: a loud line is
-#: sound, whatever it is.
-OVER_NOISE: Final = 2.5
-NOISY_THRESHOLD: Final = 1_200
-#: Every fourth sample is enough to judge loudness.
-SUBSAMPLE: Final = 4
 
 
 class Verdict(StrEnum):
@@ -50,20 +36,15 @@ class Verdict(StrEnum):
     UNSURE = "unsure"  # nothing was heard, or nothing that decides
 
 
-def _frames(seconds: float) -> int:
-    return round(seconds * FRAMES_PER_SECOND)
-
-
 class MachineDetector:
     """Hears the start of one answered call. Feed it received audio until it has a verdict."""
 
     def __init__(self) -> None:
         self.verdict: Verdict | None = None
-        self._rest = b""  # an incomplete frame
+        self._frames = VoiceFrames(QUIET_THRESHOLD)
         self._heard = 0  # frames so far
         self._voice = 0  # frames of voice in the running greeting, short gaps included
         self._silence = 0  # frames since the last voice
-        self._levels: deque[int] = deque(maxlen=FRAMES_PER_SECOND)
 
     def feed(self, pcm: bytes) -> Verdict | None:
         """Hear more audio: signed 16-bit little-endian mono PCM at 8,000 samples/s, any length.
@@ -72,41 +53,29 @@ class MachineDetector:
         """
         if self.verdict is not None:
             return self.verdict
-        data = self._rest + pcm
-        whole = len(data) - len(data) % FRAME_BYTES
-        self._rest = data[whole:]
-        samples = array("h", data[:whole])
-        if sys.byteorder == "big":
-            samples.byteswap()
-        for start in range(0, len(samples), FRAME_SAMPLES):
-            frame = samples[start : start + FRAME_SAMPLES : SUBSAMPLE]
-            self.verdict = self._hear(sum(map(abs, frame)) // len(frame))
+        for voice in self._frames.feed(pcm):
+            self.verdict = self._hear(voice)
             if self.verdict is not None:
                 break
         return self.verdict
 
-    def _hear(self, level: int) -> Verdict | None:
+    def _hear(self, voice: bool) -> Verdict | None:
         self._heard += 1
-        self._levels.append(level)
-        if level >= self._threshold():
+        if voice:
             self._count_voice()
         else:
             self._silence += 1
-        if self._voice >= _frames(GREETING_SECONDS):
+        if self._voice >= frames(GREETING_SECONDS):
             return Verdict.MACHINE
-        if self._voice and self._silence > _frames(PAUSE_SECONDS):
-            if self._voice >= _frames(WORD_SECONDS):
+        if self._voice and self._silence > frames(PAUSE_SECONDS):
+            if self._voice >= frames(WORD_SECONDS):
                 return Verdict.HUMAN
             self._voice = 0
         limit = LISTEN_ON_SECONDS if self._voice else LISTEN_SECONDS
-        return Verdict.UNSURE if self._heard >= _frames(limit) else None
+        return Verdict.UNSURE if self._heard >= frames(limit) else None
 
     def _count_voice(self) -> None:
-        if self._voice and self._silence <= _frames(GAP_SECONDS):
+        if self._voice and self._silence <= frames(GAP_SECONDS):
             self._voice += self._silence
         self._voice += 1
         self._silence = 0
-
-    def _threshold(self) -> float:
-        noise = min(self._levels)
-        return min(max(QUIET_THRESHOLD, OVER_NOISE * noise), NOISY_THRESHOLD)

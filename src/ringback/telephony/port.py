@@ -47,8 +47,8 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     ``leave_by`` is monotonic seconds of this machine: an INVITE that cannot leave by then must not be sent.
     ``record_to``: the file (8 kHz mono WAV, both sides mixed) that gets the call's audio from the answer on; empty:
-    none. ``most_seconds``: a safety net for when this process dies; an engine that outlives it ends the call by itself
-    so long after the INVITE.
+    none. ``detect_talking``: tell of :class:`TalkingStarted`. ``most_seconds``: a safety net for when this process
+    dies; an engine that outlives it ends the call by itself so long after the INVITE.
     """
 
     call_id: int
@@ -58,6 +58,7 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     destination: Destination
     leave_by: float = math.inf
     record_to: str = ""
+    detect_talking: bool = False
     most_seconds: float = 7_200.0
 
 
@@ -84,6 +85,10 @@ class KeyPressed(msgspec.Struct, frozen=True):
     """The callee pressed ``key``: one of 0-9, A-D, * and #."""
 
     key: str
+
+
+class TalkingStarted(msgspec.Struct, frozen=True):
+    """The callee has begun to speak, after a silence. Only on calls whose order has ``detect_talking``."""
 
 
 class PromptFinished(msgspec.Struct, frozen=True):
@@ -125,7 +130,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CallEvent = (
-    Trying | Ringing | EarlyMedia | Answered | KeyPressed | PromptFinished | MachineDetected | Transferred | Ended
+    Trying
+    | Ringing
+    | EarlyMedia
+    | Answered
+    | KeyPressed
+    | TalkingStarted
+    | PromptFinished
+    | MachineDetected
+    | Transferred
+    | Ended
 )
 
 

@@ -1,9 +1,9 @@
 """The sandbox engine: calls that happen in memory, by the last two digits of the callee.
 
 It obeys whatever clock it is given, so a campaign of ten days runs in seconds under the virtual one. The behaviours are
-those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed. A recording is
-silence, as long as the talk; every transfer is accepted. No call can outlive the process
-that placed it, so ``most_seconds`` has no meaning here.
+those of the far end (:mod:`ringback.model.sandbox_numbers`); no trunk, no network, no audio is needed. A voicemail
+speaks from the answer on, people only listen. A recording is silence, as long as the talk; every transfer is accepted.
+No call can outlive the process that placed it, so ``most_seconds`` has no meaning here.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from ringback.telephony.port import (
     Prompt,
     PromptFinished,
     Ringing,
+    TalkingStarted,
     Transferred,
 )
 from ringback.telephony.wav_file import WavFile
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 #: How long a greeting plays before it is taken for a machine's.
 MACHINE_DETECTED_AFTER_SECONDS = 2.5
+#: How long a greeting plays before it is noticed as speech.
+TALKING_NOTICED_AFTER_SECONDS = 0.2
 #: How long after a prompt the callee presses a key.
 PRESSES_AFTER_SECONDS = 0.3
 DEFAULT_LINES = 100_000
@@ -205,7 +208,10 @@ class SandboxLeg:
             case Kind.HANGS_UP:
                 listens = numbers.HANGS_UP_AFTER_SECONDS
             case Kind.VOICEMAIL:
-                await self._clock.sleep(MACHINE_DETECTED_AFTER_SECONDS)
+                await self._clock.sleep(TALKING_NOTICED_AFTER_SECONDS)
+                if self._order.detect_talking:
+                    self._say(TalkingStarted())
+                await self._clock.sleep(MACHINE_DETECTED_AFTER_SECONDS - TALKING_NOTICED_AFTER_SECONDS)
                 self._say(MachineDetected())
             case Kind.PRESSES_KEY:
                 await self._first_prompt_heard.wait()

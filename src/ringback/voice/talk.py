@@ -21,6 +21,7 @@ from ringback.telephony.port import (
     KeyPressed,
     MachineDetected,
     PromptFinished,
+    TalkingStarted,
     Transferred,
 )
 
@@ -115,6 +116,7 @@ class _Conversation:
         self._over_at = clock.monotonic() + max_seconds
         self._next_event: asyncio.Task[CallEvent] | None = None
         self._playing = False
+        self._spoken = False  # the callee has begun to speak since the prompt began
         self._keys: list[str] = []  # all that were pressed
         self._typed: list[str] = []  # those that no gather has taken yet
         self._intent: str | None = None
@@ -166,10 +168,16 @@ class _Conversation:
         return None
 
     async def _prompt(self, step: Say | Play) -> None:
-        """Play to the end. Keys do not stop it; they are kept for the next gather."""
-        await self._play(await self._made(step))
-        while self._playing:
+        """Play to the end, or, where it may be interrupted, until the callee speaks or presses a key.
+
+        Either way keys are kept for the next gather.
+        """
+        prompt = await self._made(step)
+        pressed = len(self._keys)
+        await self._play(prompt)
+        while self._playing and not (step.barge_in and (self._spoken or len(self._keys) > pressed)):
             await self._listen()
+        await self._stop_playing()
 
     async def _transfer(self, step: Transfer) -> None:
         """Ask the trunk to take the callee over. Refused, the conversation goes on."""
@@ -188,10 +196,11 @@ class _Conversation:
     async def _gather(self, step: Gather) -> str | None:
         """Collect keys and choose. Keys typed ahead count, and a prompt that nobody needs any more is not played."""
         prompt = await self._made(step.prompt) if step.prompt is not None else None
+        barge_in = step.prompt is not None and step.prompt.barge_in
         entered = self._take(step, "")
         if prompt is not None and not entered:
             await self._play(prompt)
-            while self._playing and not entered:
+            while self._playing and not entered and not (barge_in and self._spoken):
                 await self._listen()
                 entered = self._take(step, entered)
             await self._stop_playing()
@@ -228,6 +237,7 @@ class _Conversation:
             making.cancel()
 
     async def _play(self, prompt: Prompt) -> None:
+        self._spoken = False
         if prompt.pcm:
             await self._leg.play(prompt)
             self._playing = True
@@ -274,6 +284,8 @@ class _Conversation:
             case KeyPressed(key):
                 self._keys.append(key)
                 self._typed.append(key)
+            case TalkingStarted():
+                self._spoken = True
             case PromptFinished():
                 self._playing = False
             case Transferred():

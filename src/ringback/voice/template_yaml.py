@@ -8,9 +8,11 @@
       ask:
         steps:
           - say: Hello ${text1}
+            barge_in: true              # optional: speech or a key stops it
           - play: chime.wav
           - gather:
               say: Press 1 to agree.    # or play:, or neither
+              barge_in: true            # optional: speech stops it; keys do that anyway
               keys: "19"                # optional: which keys count
               max_keys: 1               # optional
               timeout: 5                # optional: seconds
@@ -55,13 +57,10 @@ if TYPE_CHECKING:
 
 _TOP_FIELDS = ("name", "language", "on_voicemail", "initial_node", "nodes", "steps")
 _STEP_NAMES = ("say", "play", "gather", "tag", "transfer", "hangup")
-_STEPS_OF_ONE_TEXT: dict[str, type[Say] | type[Play] | type[Tag] | type[Transfer]] = {
-    "say": Say,
-    "play": Play,
-    "tag": Tag,
-    "transfer": Transfer,
-}
-_GATHER_FIELDS = ("say", "play", "keys", "max_keys", "timeout", "cases", "default")
+_PROMPTS: dict[str, type[Say] | type[Play]] = {"say": Say, "play": Play}
+_STEPS_OF_ONE_TEXT: dict[str, type[Tag] | type[Transfer]] = {"tag": Tag, "transfer": Transfer}
+_BARGE_IN = "barge_in"
+_GATHER_FIELDS = ("say", "play", _BARGE_IN, "keys", "max_keys", "timeout", "cases", "default")
 
 
 class Parts(msgspec.Struct):
@@ -152,18 +151,30 @@ class TemplateReader:
         if isinstance(node, yaml.ScalarNode):
             self._source.report_at(field, f"must be a step with its value, one of {', '.join(_STEP_NAMES)}")
             return None
-        entries = self._source.mapping(node, field, _STEP_NAMES)
+        entries = self._source.mapping(node, field, (*_STEP_NAMES, _BARGE_IN))
         if entries is None:
             return None
-        written = len(node.value)
+        written = sum(key.value != _BARGE_IN for key, _ in node.value)
         if written != 1:
             self._source.report_at(field, f"must name one step, names {written}")
             return None
+        barge_in = self._barge_in(entries, field)
         for name, value in entries.items():
-            return self._named_step(name, value, f"{field}.{name}")
+            if name != _BARGE_IN:
+                return self._named_step(name, value, f"{field}.{name}", barge_in=barge_in)
         return None
 
-    def _named_step(self, name: str, node: yaml.Node, field: str) -> Step | None:
+    def _barge_in(self, entries: dict[str, yaml.Node], field: str) -> bool:
+        if _BARGE_IN not in entries:
+            return False
+        where = f"{field}.{_BARGE_IN}"
+        if "gather" in entries:
+            self._source.report_at(where, "belongs inside the gather, beside its prompt")
+        elif not entries.keys() & _PROMPTS.keys():
+            self._source.report_at(where, "there is no prompt beside it to be interrupted: it goes with say or play")
+        return self._source.flag(entries[_BARGE_IN], where) or False
+
+    def _named_step(self, name: str, node: yaml.Node, field: str, *, barge_in: bool) -> Step | None:
         if name == "gather":
             return self._gather(node, field)
         if name == "hangup":
@@ -171,7 +182,9 @@ class TemplateReader:
                 self._source.report_at(field, "takes no value")
             return Hangup()
         value = self._source.text(node, field)
-        return None if value is None else _STEPS_OF_ONE_TEXT[name](value)
+        if value is None:
+            return None
+        return _PROMPTS[name](value, barge_in) if name in _PROMPTS else _STEPS_OF_ONE_TEXT[name](value)
 
     def _gather(self, node: yaml.Node, field: str) -> Gather | None:
         entries = self._source.mapping(node, field, _GATHER_FIELDS)
@@ -184,6 +197,7 @@ class TemplateReader:
         say, play = read("say"), read("play")
         if "say" in entries and "play" in entries:
             self._source.report_at(f"{field}.play", "cannot stand beside say: a gather has one prompt")
+        barge_in = self._barge_in(entries, field)
         keys = read("keys")
         max_keys, timeout = None, None
         if "max_keys" in entries:
@@ -197,7 +211,7 @@ class TemplateReader:
                 if target is not None:
                     cases[pressed] = target
         return Gather(
-            prompt=Say(say) if say is not None else Play(play) if play is not None else None,
+            prompt=Say(say, barge_in) if say is not None else Play(play, barge_in) if play is not None else None,
             keys=DEFAULT_KEYS if keys is None else keys,
             max_keys=1 if max_keys is None else max_keys,
             timeout=DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout,

@@ -25,6 +25,7 @@ MAX_PROBLEMS = 100
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"
+_BOOLEAN = f"{_STANDARD}bool"
 _NUMBERS = frozenset({f"{_STANDARD}int", f"{_STANDARD}float"})
 #: Tags that may be written out. ``!`` and no tag at all are the plain cases.
 _TAGS = frozenset(f"{_STANDARD}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")) | {"!", None}
@@ -145,6 +146,13 @@ class Source:
             return None
         return str(node.value)
 
+    def flag(self, node: yaml.Node, field: str) -> bool | None:
+        """True or false; ``None``, with a problem, when it is anything else. YAML's ``yes``, ``on`` and so on are."""
+        if isinstance(node, yaml.ScalarNode) and node.tag == _BOOLEAN and node.value.lower() in {"true", "false"}:
+            return bool(node.value.lower() == "true")
+        self.report(_line(node), field, f"must be true or false, is {_shown(node)}")
+        return None
+
     def number(self, node: yaml.Node, field: str) -> float | None:
         """A decimal number; ``None``, with a problem, when it is anything else."""
         value = self._numeral(node, field, _DECIMAL, "must be a number")
@@ -158,8 +166,7 @@ class Source:
     def _numeral(self, node: yaml.Node, field: str, form: re.Pattern[str], message: str) -> str | None:
         if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and form.fullmatch(node.value):
             return str(node.value)
-        shown = f"{node.value[:40]!r}" if isinstance(node, yaml.ScalarNode) else _kind(node)
-        self.report(_line(node), field, f"{message}, is {shown}")
+        self.report(_line(node), field, f"{message}, is {_shown(node)}")
         return None
 
 
@@ -207,6 +214,10 @@ def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.SequenceNode):
         return "a list"
     return "empty" if node.tag == _NULL else "text" if node.tag not in _NUMBERS else "a number"
+
+
+def _shown(node: yaml.Node) -> str:
+    return f"{node.value[:40]!r}" if isinstance(node, yaml.ScalarNode) else _kind(node)
 
 
 def _hint(word: str, known: Collection[str]) -> str:

@@ -108,7 +108,7 @@ def test_a_far_side_that_hangs_up_during_a_transfer_ends_the_call():
 def test_what_is_no_number_is_not_transferred_to(target):
     async def story(node, leg):
         answered(leg)
-        with pytest.raises(ValueError, match="callee must be"):
+        with pytest.raises(ValueError, match="transfer target must be"):
             await leg.transfer(target)
         assert node.commands == []
 

@@ -38,6 +38,8 @@ class Talk(StrEnum):
     PATIENT = "patient"  # plays 4 s, to machines too
     MENU = "menu"  # plays 1 s, takes 1 or 9 as intent 101 or 109 within 3 s
     BARGE_IN = "barge_in"  # plays 8 s and takes a key meanwhile: intent 105 for 5
+    OPEN = "open"  # plays 8 s that speech and keys interrupt, then gives intent 106
+    OPEN_SHORT = "open_short"  # the same with 2 s
     TYPE_AHEAD = "type_ahead"  # plays 1.5 s, then takes three keys: intent 112 for 12#
     HEARD = "heard"  # plays a tone of 440 Hz for 2 s
 

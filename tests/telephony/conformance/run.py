@@ -127,6 +127,7 @@ class _Placing:
             caller_id=_CALLER_ID,
             destination=Destination(host=host, port=port, user=case.user, password=case.password),
             record_to=str(seen.recording or ""),
+            detect_talking=TEMPLATES[case.talk].may_be_interrupted,
         )
         lease = Lease(
             call_id=call_id,

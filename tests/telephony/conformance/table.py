@@ -26,7 +26,7 @@ from tests.telephony.conformance.case import (
     Why,
 )
 from tests.telephony.conformance.talks import CALLEE_HERTZ
-from tests.telephony.sip_peer import Script, mu_law, silence, tone
+from tests.telephony.sip_peer import Script, mu_law, noise, silence, tone
 
 _CALLER_HANGS_UP: Final = ("INVITE", "ACK", "BYE")
 _REFUSED: Final = ("INVITE", "ACK")
@@ -401,6 +401,11 @@ NUMBERS: Final = (
     ),
 )
 
+_WORD: Final = mu_law(silence(0.5) + tone(0.5, hertz=CALLEE_HERTZ) + silence(4.0))
+_NO_SPEECH: Final = mu_law(
+    silence(0.8) + noise(0.6, level=150) + silence(0.3) + tone(0.06) + silence(0.3) + noise(2.0, level=150)
+)
+
 # --- keys, sound and trouble, precisely scripted ---
 
 PRECISE: Final = (
@@ -461,6 +466,38 @@ PRECISE: Final = (
         carrier=Peer(Script(says=mu_law(silence(0.5)), presses="5")),
         talk=Talk.BARGE_IN,
         expected=_answered(keys="5", intent="105"),
+        sends=_CALLER_HANGS_UP,
+    ),
+    Case(
+        name="speaks",
+        carrier_does="speaks half a second into a prompt of eight seconds that may be interrupted",
+        carrier=Peer(Script(says=_WORD)),
+        talk=Talk.OPEN,
+        expected=_answered(intent="106"),
+        sends=_CALLER_HANGS_UP,
+    ),
+    Case(
+        name="speaks_in_vain",
+        carrier_does="speaks half a second into a prompt of eight seconds that may not be interrupted",
+        carrier=Peer(Script(says=_WORD)),
+        talk=Talk.LONG,
+        expected=_answered(),
+        sends=_CALLER_HANGS_UP,
+    ),
+    Case(
+        name="key_where_speech_interrupts",
+        carrier_does="presses 5 half a second into a prompt of eight seconds that may be interrupted",
+        carrier=Peer(Script(says=mu_law(silence(0.5)), presses="5")),
+        talk=Talk.OPEN,
+        expected=_answered(keys="5", intent="106"),
+        sends=_CALLER_HANGS_UP,
+    ),
+    Case(
+        name="sounds_that_are_no_speech",
+        carrier_does="183 with a ring-back tone, 200; then silence, comfort noise and a click",
+        carrier=Peer(Script(provisional=(100, 183), says_early=mu_law(tone(0.6)), says=_NO_SPEECH)),
+        talk=Talk.OPEN_SHORT,
+        expected=_answered(intent="106"),
         sends=_CALLER_HANGS_UP,
     ),
     Case(

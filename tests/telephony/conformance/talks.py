@@ -35,6 +35,8 @@ TEMPLATES: Final = {
     Talk.BARGE_IN: _template(
         Talk.BARGE_IN, Gather(prompt=Play("8.0.wav"), timeout=1.0, cases={"5": "five"}), five="105"
     ),
+    Talk.OPEN: _template(Talk.OPEN, Play("8.0.wav", barge_in=True), Tag("106"), Gather(timeout=1.0)),
+    Talk.OPEN_SHORT: _template(Talk.OPEN_SHORT, Play("2.0.wav", barge_in=True), Tag("106"), Gather(timeout=1.0)),
     Talk.TYPE_AHEAD: _template(
         Talk.TYPE_AHEAD, Play("1.5.wav"), Gather(max_keys=3, timeout=2.0, cases={"12#": "typed"}), typed="112"
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringback.telephony.port import SAMPLE_RATE, KeyPressed, PromptFinished, Transferred
+from ringback.telephony.port import SAMPLE_RATE, KeyPressed, PromptFinished, TalkingStarted, Transferred
 from tests.telephony.conformance.engines import ENGINES, marks, why_not
 from tests.telephony.conformance.run import Seen
 from tests.telephony.conformance.table import BY_NAME
@@ -58,6 +58,28 @@ def a_prompt_plays_on_when_keys_do_not_stop_it(seen: Seen) -> None:
     assert loud_seconds(seen) == pytest.approx(1.5, abs=SLACK_SECONDS)
 
 
+def speech_stops_a_prompt_that_may_be_interrupted(seen: Seen) -> None:
+    assert TalkingStarted() in seen.events
+    assert PromptFinished() not in seen.events
+    # The callee began half a second after the answer; that it is speech takes up to 0.3 s to tell.
+    assert 0.4 < loud_seconds(seen) < 1.2
+
+
+def a_prompt_plays_on_when_speech_does_not_stop_it(seen: Seen) -> None:
+    assert TalkingStarted() not in seen.events
+    assert loud_seconds(seen) == pytest.approx(8.0, abs=SLACK_SECONDS)
+
+
+def a_key_stops_a_prompt_that_may_be_interrupted_and_is_no_speech(seen: Seen) -> None:
+    assert TalkingStarted() not in seen.events
+    a_key_stops_the_prompt(seen)
+
+
+def a_prompt_plays_on_when_nobody_speaks(seen: Seen) -> None:
+    assert TalkingStarted() not in seen.events
+    assert loud_seconds(seen) == pytest.approx(2.0, abs=SLACK_SECONDS)
+
+
 def a_recording_has_both_sides_and_hinders_no_prompt(seen: Seen) -> None:
     assert seen.ended.recorded
     assert loud_seconds(seen) == pytest.approx(2.0, abs=SLACK_SECONDS)
@@ -89,6 +111,10 @@ def a_refused_transfer_leaves_the_call_up(seen: Seen) -> None:
 CHECKS = {
     "barge_in": a_key_stops_the_prompt,
     "keys_during_a_prompt": a_prompt_plays_on_when_keys_do_not_stop_it,
+    "speaks": speech_stops_a_prompt_that_may_be_interrupted,
+    "speaks_in_vain": a_prompt_plays_on_when_speech_does_not_stop_it,
+    "key_where_speech_interrupts": a_key_stops_a_prompt_that_may_be_interrupted_and_is_no_speech,
+    "sounds_that_are_no_speech": a_prompt_plays_on_when_nobody_speaks,
     "recording": a_recording_has_both_sides_and_hinders_no_prompt,
     "transfer": a_transfer_is_asked_of_the_trunk,
     "transfer_refused": a_refused_transfer_leaves_the_call_up,

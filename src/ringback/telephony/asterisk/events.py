@@ -13,6 +13,8 @@ WANTED: Final = (
     "ChannelDtmfReceived",
     "ChannelHangupRequest",
     "ChannelStateChange",
+    "ChannelTalkingFinished",
+    "ChannelTalkingStarted",
     "Dial",
     "PlaybackFinished",
     "RecordingFailed",

@@ -12,6 +12,7 @@ import structlog
 from ringback.telephony.addresses import check_callee
 from ringback.telephony.asterisk.ending import Farewell, ended
 from ringback.telephony.asterisk.ids import LISTENS, RECORDS
+from ringback.telephony.asterisk.talking import Talking
 from ringback.telephony.port import (
     Answered,
     CallEvent,
@@ -22,6 +23,7 @@ from ringback.telephony.port import (
     MachineDetected,
     PromptFinished,
     Ringing,
+    TalkingStarted,
     Transferred,
     Trying,
 )
@@ -75,6 +77,7 @@ class AsteriskLeg:
         self._recording = False  # one may be at Asterisk
         self._recorded = asyncio.Event()
         self._has_recording = False  # it is here
+        self._talking = Talking(lambda: self._tell(TalkingStarted()))
         self._prompts = 0
         self._playing: str | None = None
         self._over = False
@@ -120,7 +123,7 @@ class AsteriskLeg:
 
     async def transfer(self, target: str) -> None:
         """Blind transfer by REFER, in Asterisk's dialplan. Raises ValueError when ``target`` is no number."""
-        check_callee(target)
+        check_callee(target, "transfer target")
         if not self._talks:
             return
         await self.stop_playing()  # the channel leaves the application only when nothing plays
@@ -151,6 +154,10 @@ class AsteriskLeg:
                 self._on_entered(event.args)
             case "ChannelDtmfReceived" if event.digit and Answered in self._told:
                 self._tell(KeyPressed(event.digit))
+            case "ChannelTalkingStarted" if Answered in self._told:
+                self._talking.started()
+            case "ChannelTalkingFinished":
+                self._talking.finished()
             case "ChannelHangupRequest" if not event.soft:
                 self._known.asked = True
                 self._known.sip_code, self._known.q850_cause = event.tech_cause, event.cause

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ringback.telephony.asterisk.client import AriRefused, AriUnreachable
 from ringback.telephony.asterisk.ids import channel_id
+from ringback.telephony.asterisk.talking import TALK_DETECT
 from ringback.telephony.port import EngineUnavailable
 from ringback.telephony.sip.addressing import ANONYMOUS_USER, CALL_HEADER, TASK_HEADER
 
@@ -80,6 +81,8 @@ def _request(order: DialOrder, address: CallAddress, app: str) -> dict[str, Any]
             "TIMEOUT(absolute)": str(seconds),
         },
     }
+    if order.detect_talking:
+        body["variables"]["TALK_DETECT(set)"] = TALK_DETECT
     if address.account.user != ANONYMOUS_USER:  # without one Asterisk shows the name "Anonymous" beside a trunk's user
         body["callerId"] = f"<{address.account.user}>"
     return body

@@ -98,10 +98,7 @@ def transfer_uri(address: CallAddress, target: str) -> str:
     Raises:
         ValueError: ``target`` cannot stand in a SIP request.
     """
-    try:
-        check_callee(target)
-    except ValueError as error:
-        raise ValueError(f"transfer target: {error}") from None
+    check_callee(target, "transfer target")
     return f"sip:{target}@{address.request_uri.partition('@')[2]}"
 
 

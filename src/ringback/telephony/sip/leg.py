@@ -14,6 +14,7 @@ from ringback.telephony.port import (
     MachineDetected,
     PromptFinished,
     Ringing,
+    TalkingStarted,
     Trying,
 )
 from ringback.telephony.sip.addressing import transfer_uri
@@ -30,6 +31,7 @@ _PLAIN_EVENTS: Final[dict[What, CallEvent]] = {
     What.RINGING: Ringing(),
     What.EARLY_MEDIA: EarlyMedia(),
     What.ANSWERED: Answered(),
+    What.TALKING_STARTED: TalkingStarted(),
     What.MACHINE_DETECTED: MachineDetected(),
 }
 

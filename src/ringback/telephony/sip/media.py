@@ -1,7 +1,7 @@
 """Feeds prompts to the calls of a worker and takes what they say, in one loop over all calls.
 
-What is received is listened to for the first seconds (machine detection), and recorded for as long as the call lasts;
-otherwise it is not read.
+What is received is listened to for the first seconds (machine detection), and, where that is asked for, listened to
+for speech and recorded for as long as the call lasts; otherwise it is not read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from baresip.errors import AudioNotActive, AudioRestarted
 
 from ringback.telephony.machine_detection import MachineDetector, Verdict
 from ringback.telephony.port import BYTES_PER_SECOND
+from ringback.telephony.talk_detection import SILENCE_SECONDS, TalkDetector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,13 @@ class _Listening:
         self.detector = MachineDetector()
 
 
+class _ForTalk:
+    def __init__(self, heard_at: float, talking: Callable[[], None]) -> None:
+        self.heard_at = heard_at
+        self.talking = talking
+        self.detector = TalkDetector()
+
+
 class MediaLoop:
     """Plays to, listens on and records the calls of one worker, named by call id."""
 
@@ -112,6 +120,7 @@ class MediaLoop:
         self._playing: dict[int, _Playing] = {}
         self._heard: dict[int, Audio] = {}  # the calls that somebody listens to or records
         self._listening: dict[int, _Listening] = {}
+        self._for_talk: dict[int, _ForTalk] = {}
         self._recordings: dict[int, Recording] = {}
         self._flushed_until: dict[int, float] = {}
         self._wanted = asyncio.Event()
@@ -140,6 +149,11 @@ class MediaLoop:
         self._listening[call_id] = _Listening(self._clock.monotonic() + LISTEN_SECONDS, machine)
         self._hear_from_now_on(call_id, audio)
 
+    def listen_for_talk(self, call_id: int, audio: Audio, talking: Callable[[], None]) -> None:
+        """Listen until the call is forgotten; ``talking()`` each time the callee begins to speak."""
+        self._for_talk[call_id] = _ForTalk(self._clock.monotonic(), talking)
+        self._hear_from_now_on(call_id, audio)
+
     def record(self, call_id: int, audio: Audio, recording: Recording) -> None:
         """Record both directions until the call is forgotten."""
         self._recordings[call_id] = recording
@@ -150,6 +164,7 @@ class MediaLoop:
         self._playing.pop(call_id, None)
         self._heard.pop(call_id, None)
         self._listening.pop(call_id, None)
+        self._for_talk.pop(call_id, None)
         self._recordings.pop(call_id, None)
         self._flushed_until.pop(call_id, None)
 
@@ -175,6 +190,9 @@ class MediaLoop:
             playing.finished()
 
     def _hear_from_now_on(self, call_id: int, audio: Audio) -> None:
+        if call_id not in self._heard:
+            with contextlib.suppress(AudioNotActive, AudioRestarted):
+                audio.read(_READ_BYTES)  # what waits there is from before the answer: a ring-back tone, say
         self._heard[call_id] = audio
         self._wanted.set()
 
@@ -188,8 +206,20 @@ class MediaLoop:
         listening = self._listening.get(call_id)
         if listening is not None:
             self._judge(call_id, listening, pcm)
-        elif recording is None:
+        for_talk = self._for_talk.get(call_id)
+        if for_talk is not None:
+            self._hear_talk(for_talk, pcm)
+        elif listening is None and recording is None:
             del self._heard[call_id]
+
+    def _hear_talk(self, for_talk: _ForTalk, pcm: bytes) -> None:
+        now = self._clock.monotonic()
+        if pcm:
+            for_talk.heard_at = now
+            if for_talk.detector.feed(pcm):
+                for_talk.talking()
+        elif now - for_talk.heard_at > SILENCE_SECONDS:
+            for_talk.detector.fall_silent()
 
     def _judge(self, call_id: int, listening: _Listening, pcm: bytes) -> None:
         verdict = listening.detector.feed(pcm)

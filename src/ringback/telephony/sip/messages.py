@@ -28,8 +28,8 @@ _LENGTH_BYTES: Final = 4
 class Dial(msgspec.Struct, frozen=True, tag=True):
     """Send one INVITE. Answered by :class:`Dialled` or :class:`Refused`.
 
-    ``leave_by`` is monotonic seconds, which all processes of a machine share: later it must not be sent. ``record_to``
-    and ``most_seconds`` are those of the port's order.
+    ``leave_by`` is monotonic seconds, which all processes of a machine share: later it must not be sent. ``record_to``,
+    ``detect_talking`` and ``most_seconds`` are those of the port's order.
     """
 
     call_id: int
@@ -37,6 +37,7 @@ class Dial(msgspec.Struct, frozen=True, tag=True):
     address: CallAddress
     leave_by: float
     record_to: str
+    detect_talking: bool
     most_seconds: float
 
 
@@ -126,6 +127,7 @@ class What(StrEnum):
     EARLY_MEDIA = "early_media"
     ANSWERED = "answered"
     KEY_PRESSED = "key_pressed"
+    TALKING_STARTED = "talking_started"
     PROMPT_FINISHED = "prompt_finished"
     MACHINE_DETECTED = "machine_detected"
     TRANSFERRED = "transferred"

@@ -69,6 +69,7 @@ class OutgoingCall:
         ended: Callable[[], None],
         *,
         detect_machine: bool,
+        detect_talking: bool,
         most_seconds: float,
         record: Callable[[], Recording] | None,
     ) -> None:
@@ -77,6 +78,7 @@ class OutgoingCall:
         self._tell = tell
         self._on_ended = ended
         self._detect_machine = detect_machine
+        self._detect_talking = detect_talking
         self._most_seconds = most_seconds
         self._record = record
         self._recording: Recording | None = None
@@ -248,6 +250,9 @@ class OutgoingCall:
             self._media.record(self.call_id, native.audio, self._recording)
         if self._detect_machine:
             self._media.listen(self.call_id, native.audio, lambda: self._tell_once(What.MACHINE_DETECTED))
+        if self._detect_talking:
+            told = Happened(self.call_id, What.TALKING_STARTED)
+            self._media.listen_for_talk(self.call_id, native.audio, lambda: self._tell(told))
 
     # --- the end ---
 

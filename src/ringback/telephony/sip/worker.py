@@ -162,6 +162,7 @@ class Worker:
             self._send,
             lambda: self._forget(call_id),
             detect_machine=self._detect_machines,
+            detect_talking=message.detect_talking,
             most_seconds=message.most_seconds,
             record=(lambda: Recording(Path(target), self._clock, self._disk)) if target else None,
         )

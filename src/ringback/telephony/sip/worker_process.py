@@ -180,7 +180,15 @@ class WorkerProcess:
         answered = self._dials[call_id] = asyncio.get_running_loop().create_future()
         try:
             await self.command(
-                Dial(call_id, order.task_id, address, order.leave_by, order.record_to, order.most_seconds)
+                Dial(
+                    call_id,
+                    order.task_id,
+                    address,
+                    order.leave_by,
+                    order.record_to,
+                    order.detect_talking,
+                    order.most_seconds,
+                )
             )
             async with asyncio.timeout(DIAL_SECONDS):
                 answer = await answered
