@@ -98,6 +98,7 @@ def test_calls_are_spread_and_only_those_of_the_dead_worker_are_lost():
             await events_until(leg, Answered)
         assert [worker.live_calls for worker in engine._workers] == [2, 2]
         assert engine.free_lines() == 2
+        assert engine.trouble() == ""
         lost = [leg for leg in legs if engine._workers[0].has_call(leg.call_id)]
         os.kill(pids(engine)[0], signal.SIGKILL)
         for leg in legs:
