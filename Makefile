@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: $(READY) ## Make the virtual environment .venv with everything pinned by hash
 
@@ -49,6 +49,9 @@ lock: ## Renew the pinned requirements (needs an installed .venv)
 
 bench-intake: install ## Time and memory of taking 200,000 numbers, beside the bare work
 	$(BIN)/python -m bench.intake
+
+bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
+	$(BIN)/python -m bench.telephony
 
 clean: ## Remove what was made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results

@@ -25,9 +25,15 @@ class Bench:
         self.confirmed: list[int] = []
         self.returned: list[int] = []
         self.put = 0
+        self.caught_up = 0
         self.go_on = asyncio.Event()
         self.placer = Placer(
-            clock, prepare=self._prepare, place=self._place, give_back=self._give_back, headroom=headroom
+            clock,
+            prepare=self._prepare,
+            place=self._place,
+            give_back=self._give_back,
+            headroom=headroom,
+            caught_up=self._on_caught_up,
         )
 
     async def _prepare(self, _: Placement) -> bool:
@@ -43,6 +49,9 @@ class Bench:
 
     def _give_back(self, lease: Lease) -> None:
         self.returned.append(lease.call_id)
+
+    def _on_caught_up(self) -> None:
+        self.caught_up += 1
 
     def feed(self, count: int, *, patience: float = 10.0, probe: bool = False) -> None:
         """Put so many calls at slots of the rate, from now on."""
@@ -111,6 +120,28 @@ def test_unconfirmed_calls_are_bounded_by_the_rate_and_waited_for() -> None:
         await closing
 
     on_bench(story, rate=10, takes=None)
+
+
+@pytest.mark.parametrize("calls", [1, 100])
+def test_it_says_when_it_is_behind_and_once_when_no_longer(calls: int) -> None:
+    headroom = 0
+
+    async def story(bench: Bench) -> None:
+        nonlocal headroom
+        bench.feed(calls)
+        await bench.clock.sleep(0.05)
+        assert not bench.placer.is_behind()
+        await bench.clock.sleep(0.2)
+        assert bench.placer.is_behind()
+        assert bench.caught_up == 0
+        headroom = 1000
+        bench.placer.look()
+        await bench.clock.sleep(2)
+        assert not bench.placer.is_behind()
+        assert bench.caught_up == 1
+        assert len(bench.started) == calls
+
+    on_bench(story, headroom=lambda: headroom)
 
 
 def test_closing_gives_back_what_waits_for_its_slot() -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MICROSECONDS = 1_000_000
+#: How late a busy machine may wake us without costing a trunk its rate, microseconds.
+SLACK_US = 10_000
 
 
 def spacing_us(rate: float) -> int:
@@ -57,19 +59,21 @@ class PacingGuard:
 
     When exactly an INVITE leaves is not known, only that it lies between handing the call to the engine and the
     engine's confirmation. With ``c = floor(rate + 1)``, a call may start when the one ``c`` before it, and all before
-    that, were confirmed more than a second ago. So no second holds more than ``c`` INVITEs, and after a hiccup the
-    trunk catches up at twice its rate at most. Instants are monotonic microseconds.
+    that, were confirmed more than a second ago. So no second holds more than ``c`` INVITEs. After a hiccup the trunk
+    catches up at twice its rate: ``n`` calls after one another take at least ``n - 1`` half distances, less the slack.
+    Without that slack every call would cost a sleep, and a machine with much to do wakes us later than the next slot.
+    Instants are monotonic microseconds.
     """
 
     def __init__(self) -> None:
         self._starts: deque[_Start] = deque()
-        self._last_us: int | None = None
+        self._next_us: int | None = None
 
     def opens_at(self, slot_us: int, rate: float) -> int | None:
         """When a call planned for ``slot_us`` may start; ``None``: not before another confirmation has come."""
         earliest = slot_us
-        if self._last_us is not None:
-            earliest = max(earliest, self._last_us + spacing_us(rate) // 2)
+        if self._next_us is not None:
+            earliest = max(earliest, self._next_us)
         in_a_second = math.floor(rate + 1)
         for before in islice(self._starts, max(0, len(self._starts) - in_a_second + 1)):
             if before.confirmed_us is None:
@@ -77,13 +81,14 @@ class PacingGuard:
             earliest = max(earliest, before.confirmed_us + MICROSECONDS + 1)
         return earliest
 
-    def started(self, at_us: int) -> Callable[[int], None]:
+    def started(self, at_us: int, rate: float) -> Callable[[int], None]:
         """A call is handed to the engine. Returns what to call with the instant of its confirmation, once."""
         while self._starts and (done := self._starts[0].confirmed_us) is not None and done + MICROSECONDS < at_us:
             self._starts.popleft()
         start = _Start(at_us)
         self._starts.append(start)
-        self._last_us = at_us
+        due_us = at_us - SLACK_US
+        self._next_us = (due_us if self._next_us is None else max(due_us, self._next_us)) + spacing_us(rate) // 2
 
         def confirmed(at_us: int) -> None:
             start.confirmed_us = at_us

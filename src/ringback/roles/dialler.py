@@ -155,7 +155,7 @@ class Dialler:
                 grace_us=GRACE_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
                 engine_trouble=self._engine.trouble(),
-                headroom=self._pulse.offer,
+                headroom=self._offer,
                 minute_seconds=self._settings.minute_seconds,
             )
         self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
@@ -164,6 +164,11 @@ class Dialler:
             # Follows a slow database at once and forgets it slowly, or every other lease would come too late.
             self._lease_delay_us = min(LONGEST_LEASE_DELAY_US, max(took_us, (4 * self._lease_delay_us + took_us) // 5))
         return batch
+
+    def _offer(self, trunk_id: int) -> int:
+        """How many more calls of a trunk to lease at most: none while those leased already leave late."""
+        placer = self._placers.get(trunk_id)
+        return 0 if placer is not None and placer.is_behind() else self._pulse.offer(trunk_id)
 
     def _headroom_is_back(self, trunk_id: int) -> None:
         self._bell.ring()
@@ -186,6 +191,7 @@ class Dialler:
                     prepare=lambda placement: self._prepare(placement, buffer),
                     place=lambda placement: self._place(placement, buffer),
                     give_back=lambda lease: buffer.released(lease.call_id),
+                    caught_up=self._bell.ring,
                 )
             # A slot further away than a lease reaches means that the wall clock was set in between.
             ahead_us = min(lease.slot_us - now_us, HORIZON_US + LONGEST_LEASE_DELAY_US)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from ringback.clock import Clock
 
+#: How long after its slot a call leaves when no more should be leased, microseconds.
+MOST_BEHIND_US = 100_000
+
 
 class Placement(msgspec.Struct, frozen=True):
     """A leased call with its times, monotonic microseconds: ``at_us`` its slot, ``leave_by_us`` when it is too late."""
@@ -37,7 +40,7 @@ class Placer:
     ``prepare`` gets ready what a call needs and returns whether it can be placed; when not, it has given it back.
     ``place`` sends the INVITE and returns when the engine has confirmed it. ``give_back`` takes a call that can no
     longer leave in time, or that was still waiting when the placer was closed. ``headroom``: how many more calls may
-    leave before the trunk responds; a probe needs none.
+    leave before the trunk responds; a probe needs none. ``caught_up`` is called when it was behind and is no longer.
     """
 
     def __init__(
@@ -48,12 +51,16 @@ class Placer:
         place: Callable[[Placement], Awaitable[None]],
         give_back: Callable[[Lease], None],
         headroom: Callable[[], int],
+        caught_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._prepare = prepare
         self._place = place
         self._give_back = give_back
         self._headroom = headroom
+        self._caught_up = caught_up
+        self._next_at_us: int | None = None  # the slot of the call whose turn is next
+        self._told_behind = False
         self._queue: asyncio.Queue[Placement] = asyncio.Queue()
         self._guard = PacingGuard()
         self._closing = asyncio.Event()
@@ -67,6 +74,11 @@ class Placer:
     def waiting(self) -> int:
         """Leased calls whose INVITE has not been confirmed yet."""
         return self._queue.qsize() + self._held + len(self._under_way)
+
+    def is_behind(self) -> bool:
+        """Whether calls leave so late that more of them would leave too late. If so, it tells when that is over."""
+        self._told_behind = self._next_at_us is not None and self._now_us() - self._next_at_us > MOST_BEHIND_US
+        return self._told_behind
 
     @property
     def broken(self) -> BaseException | None:
@@ -99,6 +111,9 @@ class Placer:
         while True:
             placement = await self._queue.get()
             self._held = 1
+            self._next_at_us = placement.at_us
+            if self._told_behind and not self.is_behind():
+                self._caught_up()
             if self._closing.is_set():
                 self._give_back(placement.lease)
             elif await self._prepare(placement):
@@ -108,6 +123,11 @@ class Placer:
                     self._give_back(placement.lease)
             self._held = 0
             self._queue.task_done()
+            if self._queue.empty():
+                self._next_at_us = None
+                if self._told_behind:
+                    self._told_behind = False
+                    self._caught_up()
 
     async def _its_turn(self, placement: Placement) -> bool:
         """Wait until the call may start. False when that is too late, or the placer is being closed."""
@@ -125,7 +145,7 @@ class Placer:
         return False
 
     def _start(self, placement: Placement) -> None:
-        confirmed = self._guard.started(self._now_us())
+        confirmed = self._guard.started(self._now_us(), placement.route.calls_per_second)
 
         async def place() -> None:
             try:
@@ -142,11 +162,9 @@ class Placer:
 
     async def _wait_until(self, at_us: int) -> None:
         """Until that instant, or news."""
-        sleeping = asyncio.ensure_future(self._clock.sleep((at_us - self._now_us()) / MICROSECONDS))
-        news = asyncio.ensure_future(self._news.wait())
-        await asyncio.wait({sleeping, news}, return_when=asyncio.FIRST_COMPLETED)
-        sleeping.cancel()
-        news.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout((at_us - self._now_us()) / MICROSECONDS):
+                await self._news.wait()
 
     def _now_us(self) -> int:
         return round(self._clock.monotonic() * MICROSECONDS)

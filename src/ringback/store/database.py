@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 
 from ringback.store.migrate import SchemaTooNew, upgrade_to_newest
+from ringback.store.one_trip import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -206,7 +207,7 @@ def sqlite_file(url: str) -> str | None:
 
 def _engine(target: URL, **pool: Any) -> AsyncEngine:
     # Values of statements are phone numbers and secrets: errors, and so logs, must not show them.
-    return create_async_engine(target, hide_parameters=True, **pool)
+    return create_async_engine(target, hide_parameters=True, connect_args={"async_creator_fn": connect}, **pool)
 
 
 def _check_file(path: str) -> None:
