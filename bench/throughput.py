@@ -19,8 +19,8 @@ from tests.parts.asterisk_process import AsteriskProcess
 if TYPE_CHECKING:
     from bench.figures import Report
 
-ROUNDS = 4
-CALLS = 6_000
+ROUNDS = 3
+CALLS = 4_000
 BARE_AT_ONCE = 40
 LINES = 400
 WIRE_CALLS = 20_000

@@ -64,13 +64,13 @@ class _Cursor:
 class OneTripConnection(aiosqlite.Connection):
     """A connection of the driver, with other cursors."""
 
-    def cursor(self) -> _Cursor:  # type: ignore[override]  # it has what the adapter uses, no more
+    def cursor(self) -> _Cursor:  # type: ignore[override]  # awaited as the driver's is
         """A new cursor. No trip."""
         return _Cursor(self)
 
     async def trip(self, work: Any, *arguments: Any) -> None:
         """Have the thread do something with the connection."""
-        await self._execute(work, self._conn, *arguments)  # type: ignore[no-untyped-call]  # the driver types it not
+        await self._execute(work, self._conn, *arguments)  # type: ignore[no-untyped-call]  # the driver has no types
 
 
 def connect(database: str, **options: Any) -> OneTripConnection:
