@@ -214,22 +214,6 @@ class TestCalls:
             assert ended - began == pytest.approx(heard_to - heard_from, abs=0.06)  # 0.2 s were thrown away
         assert heard_between(samples, 1_000)[0] >= heard_between(samples, 400)[1] - 0.02
 
-    def test_what_came_before_the_answer_is_not_in_it(self, story, engine, tmp_path: Path) -> None:
-        target = tmp_path / "call.wav"
-        ringing = mu_law(tone(0.8, hertz=440))
-
-        async def what(peer):
-            leg = await engine.dial(order_to(peer, "1000", next(call_ids), record_to=str(target)))
-            await events_until(leg, Answered)
-            await leg.play(Prompt("silence", pcm(silence(1))))
-            await events_until(leg, PromptFinished)
-            await leg.hang_up()
-            assert (await end_of(leg)).recorded
-
-        story(what, {"1000": Script(provisional=(183,), says_early=ringing, says=mu_law(silence(1)))})
-        began, ended = heard_between(samples_of(target), 440)
-        assert ended - began < 0.1
-
     def test_a_call_goes_on_when_it_cannot_be_recorded(self, story, engine, tmp_path: Path) -> None:
         async def what(peer):
             order = order_to(peer, "1000", next(call_ids), record_to=str(tmp_path / "missing" / "call.wav"))
