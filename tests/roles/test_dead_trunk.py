@@ -107,7 +107,7 @@ def test_calls_that_end_after_the_trunk_died_do_not_hide_it() -> None:
         async with campaign(clock, engine=engine, rate=50) as made:
             await made.create(PERSONS)
             made.start()
-            await clock.sleep(5)
+            await clock.sleep(5.01)  # between two calls
             before = len(engine.left)
             engine.outage = sandbox_numbers.SILENT
             await clock.sleep(9)
