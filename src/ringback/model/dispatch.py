@@ -168,7 +168,7 @@ def plan_lease(
         if not wish.given:
             plan.waiting[wish.task_id] = _shortage(wish, lines_left, engine_trouble)
         if wish.allowance > 0 and lines_left > 0:
-            wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if supply.goes_on)
+            wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if not supply.full)
     awaited = {choice.trunk_id for task in tasks for lane in task.lanes if lane.queued > 0 for choice in lane.choices}
     retries = (supplies[trunk_id].retry_after_us() for trunk_id in awaited & supplies.keys())
     wakes.extend(at for at in retries if at is not None)

@@ -35,7 +35,7 @@ class Supply:
         self._now_ms = now_us // 1000
         self._last_us = now_us + horizon_us
         self._step_us = spacing_us(trunk.rate)
-        self._lines = self._most = max(0, trunk.channels - trunk.busy)
+        self._most = max(0, trunk.channels - trunk.busy)
         _, self.slot_us = take_slots(
             now_us=now_us, next_slot_us=trunk.next_slot_us, rate=trunk.rate, horizon_us=horizon_us, limit=0
         )
@@ -61,13 +61,6 @@ class Supply:
     def full(self) -> bool:
         """Whether it has no line left."""
         return self.taken >= self._most
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether time alone brings its next slot. One that gave out its headroom has more of it as soon as a response
-        comes, and that is before the calls leased now have all left; waiting for it would let the trunk stand still.
-        """
-        return not self.full or (self.retry_us is None and 0 < self.taken < self._lines)
 
     @property
     def has_slot(self) -> bool:
