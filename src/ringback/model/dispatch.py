@@ -242,6 +242,8 @@ def _share(wishes: list[_Wish], free_lines: int) -> int:
 
 def _shortage(wish: _Wish, free_lines: int, engine_trouble: str) -> str:
     """Why a task got no slot, when these ``free_lines`` of the worker were left."""
+    for lane in wish.lanes:
+        lane.best()  # its priority may have nothing more than a probe that another task was given
     trunks = {supply.trunk.id: supply for lane in wish.dry + wish.lanes for supply in lane.supplies}
     slow = [supply.trunk.name for supply in trunks.values() if not supply.full]
     if not slow:
