@@ -92,5 +92,5 @@ class Supply:
     def retry_after_us(self) -> int | None:
         """When time alone lets it be tried again, if it is shut."""
         if self.retry_us is not None and self.taken:
-            return self.slot_us - self._step_us + PROBE_PATIENCE_MS * 1000
+            return ((self.slot_us - self._step_us) // 1000 + PROBE_PATIENCE_MS) * 1000  # as the store will keep it
         return None if self.in_service else self.retry_us
