@@ -413,6 +413,7 @@ PRECISE: Final = (
         name="answer_sent_twice",
         carrier_does="180 twice, 200, and 200 again as if our ACK had been lost",
         carrier=Peer(Script(provisional=(180, 180)), repeat_answer),
+        talk=Talk.HEARD,
         expected=_answered(),
         sends=_CALLER_HANGS_UP,
         acks=2,
