@@ -42,20 +42,6 @@ def known(events):
     return [event for event in events if event != Trying()]
 
 
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def engine(runner):
-    engine = SipEngine(RealClock(), workers=1)
-    runner.run(engine.start())
-    yield engine
-    runner.run(engine.stop())
-
-
 @pytest.fixture
 def story(runner, engine):
     """Runs ``story(scripts, async function of a peer)`` and checks that no call is left behind."""

@@ -34,20 +34,6 @@ call_ids = itertools.count(1)
 LOUD = 1_000
 
 
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def engine(runner):
-    engine = SipEngine(RealClock(), workers=1)
-    runner.run(engine.start())
-    yield engine
-    runner.run(engine.stop())
-
-
 @pytest.fixture
 def story(runner):
     def run(what, scripts=None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import math
@@ -19,7 +18,7 @@ import pytest
 from ringback.clock import RealClock, VirtualClock
 from ringback.telephony.port import Answered, Prompt, PromptFinished
 from ringback.telephony.sip import recording as recording_module
-from ringback.telephony.sip.engine import SipEngine, available
+from ringback.telephony.sip.engine import available
 from ringback.telephony.sip.recording import MOST_WAITING, Recording
 from tests.telephony.sip_peer import Script, SipPeer, end_of, events_until, mu_law, order_to, pcm, silence, tone
 
@@ -117,20 +116,6 @@ def test_a_disk_that_hangs_is_given_up_and_memory_stays_bounded(tmp_path: Path, 
 
 
 # --- on real calls ---
-
-
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def engine(runner):
-    engine = SipEngine(RealClock(), workers=1)
-    runner.run(engine.start())
-    yield engine
-    runner.run(engine.stop())
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 
 import pytest
 
 from ringback.clock import RealClock
 from ringback.telephony.port import Answered, Ended, HungUpBy, Prompt, PromptFinished, Ringing, Transferred
-from ringback.telephony.sip.engine import SipEngine, available
+from ringback.telephony.sip.engine import available
 from tests.telephony.sip_peer import Script, SipPeer, end_of, events_until, next_event, order_to, pcm, tone
 
 pytestmark = [
@@ -19,20 +18,6 @@ pytestmark = [
 ]
 call_ids = itertools.count(1)
 GONE_OVER = Ended(sip_code=200, hung_up_by=HungUpBy.RINGBACK, reason="transferred")
-
-
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def engine(runner):
-    engine = SipEngine(RealClock(), workers=1)
-    runner.run(engine.start())
-    yield engine
-    runner.run(engine.stop())
 
 
 @pytest.fixture
