@@ -69,6 +69,35 @@ class RealClock:
         yield
 
 
+class ShiftedClock:
+    """Another clock whose wall-clock time is shifted; time that only passes is the same."""
+
+    def __init__(self, base: Clock, shift_us: int = 0) -> None:
+        self._base = base
+        #: Microseconds to add; may be set at any time.
+        self.shift_us = shift_us
+
+    def now_ms(self) -> int:
+        """Wall-clock time, epoch milliseconds UTC."""
+        return self.now_us() // 1_000
+
+    def now_us(self) -> int:
+        """Wall-clock time, epoch microseconds UTC."""
+        return self._base.now_us() + self.shift_us
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        return self._base.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait at least ``seconds``."""
+        await self._base.sleep(seconds)
+
+    def holding(self) -> contextlib.AbstractContextManager[None]:
+        """As the other clock."""
+        return self._base.holding()
+
+
 class VirtualClock:
     """Time that jumps. Use inside :meth:`run` only, which installs the matching event loop."""
 

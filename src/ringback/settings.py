@@ -28,6 +28,7 @@ _MORE_THAN_ZERO = (
     "minute_seconds",
     "timestamp_tolerance_seconds",
     "no_reply_seconds",
+    "takeover_seconds",
     "idle_poll_seconds",
     "sip_workers",
     "max_body_megabytes",
@@ -57,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     no_reply_seconds: float = 10.0
     #: After a stop was asked for, calls in the air may go on for so long.
     drain_seconds: float = 30.0
+    #: A dialler that shows no life for so long is taken for dead, and what it held is settled by another.
+    takeover_seconds: float = 10.0
     #: How often to look for work that another process stored.
     idle_poll_seconds: float = 1.0
     #: Worker processes of the embedded SIP engine; each holds up to 100 calls.

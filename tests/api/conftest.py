@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringback.settings import Settings
-from ringback.store.database import open_store
+from ringback.store.opening import open_store
 from tests.api.vendor_world import FakeClock, World
 
 if TYPE_CHECKING:

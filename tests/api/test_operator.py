@@ -152,8 +152,8 @@ def test_metrics_show_what_is_stored(world: World) -> None:
         well = NodeState(name="a:1", draining=True, trouble="", live_calls=3, lines=9, weight=1, placed=8)
         away = msgspec.structs.replace(well, name="b:1", trouble="connection refused", live_calls=0)
         async with world.store.write() as tx:
-            await engine_nodes.report(tx, "sandbox", [well, away], world.clock.now_ms())
-            await engine_nodes.set_draining(tx, "a:1", on=True)
+            await engine_nodes.report(tx, world.worker_id, "sandbox", [well, away], world.clock.now_ms())
+            await engine_nodes.set_draining(tx, "a:1", world.clock.now_ms(), on=True)
         response = await world.request("GET", "/metrics", headers={})
         assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         samples = {
@@ -182,7 +182,7 @@ def test_metrics_show_what_is_stored(world: World) -> None:
             ("ringback_node_live_calls", "b:1"): 0,
         }
         async with world.store.write() as tx:
-            await engine_nodes.report(tx, "sandbox", [well], world.clock.now_ms() - STALE_MS - 1)
+            await engine_nodes.report(tx, world.worker_id, "sandbox", [well], world.clock.now_ms() - STALE_MS - 1)
         response = await world.request("GET", "/metrics", headers={})
         assert 'ringback_node_up{node="a:1"} 0.0' in response.text, "no dialler runs"
 

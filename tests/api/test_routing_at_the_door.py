@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,16 @@ async def sip_trunk(world: World, name: str, *numbers: str, prefix: str | None =
             await routes.add(tx, account_id=None, prefix=prefix, trunk_id=trunk_id, priority=0, weight=1)
 
 
+#: Numbers of leases, each once.
+_LEASES = itertools.count(1)
+
+
 async def lease(world: World) -> LeaseBatch:
     async with world.store.write() as tx:
         return await leases.lease(
             tx,
             worker_id=1,
+            lease_no=next(_LEASES),
             engine="sip",
             now_us=world.clock.now_us(),
             horizon_us=1_000_000,

@@ -15,8 +15,9 @@ from ringback.api.itnio.signature import sign
 from ringback.model.outcome import Outcome
 from ringback.model.template import Say, Template
 from ringback.settings import Settings
-from ringback.store import accounts, calls, leases, nodes, tasks, templates, trunks
-from ringback.store.database import Store, open_store
+from ringback.store import accounts, calls, leases, nodes, tasks, templates, trunks, workers
+from ringback.store.database import Store
+from ringback.store.opening import open_store
 from ringback.store.schema import metadata
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class World:
         self.other: Tenant
         self.plain = self.greeting = self.retired = self.foreign = 0
         self.application_id = 0
-        self._worker_id = 0
+        self.worker_id = 0
 
     def run(self, story: Coroutine[Any, Any, T]) -> T:
         """Run to its end."""
@@ -116,7 +117,8 @@ class World:
             found = await accounts.application_of(tx, self.account.id, accounts.DEFAULT_APP_ID)
             assert found is not None
             self.application_id = found.id
-            self._worker_id = await leases.register_worker(tx, engine="sandbox", pid=1, now_ms=now)
+            self._lease_no = 0
+            self.worker_id = await workers.register(tx, engine="sandbox", pid=1, now_ms=now)
         self.plain = await self.template("plain", "Good day.")
         self.greeting = await self.template("greeting", "Good day, ${text1}.")
         self.retired = await self.template("retired", "Good day.")
@@ -256,10 +258,12 @@ class World:
     async def dial(self, *results: Mapping[str, Any]) -> None:
         """Lease as many calls as there are results, of whatever task is calling, and end them so."""
         now_us = self.clock.now_us()
+        self._lease_no += 1
         async with self.store.write() as tx:
             batch = await leases.lease(
                 tx,
-                worker_id=self._worker_id,
+                worker_id=self.worker_id,
+                lease_no=self._lease_no,
                 engine="sandbox",
                 now_us=now_us,
                 horizon_us=1_000_000,
@@ -268,11 +272,11 @@ class World:
             )
         assert len(batch.leases) == len(results), batch.waiting
         ended = [
-            calls.CallResult(call_id=held.call_id, ended_at=self.clock.now_ms(), **result)
+            calls.CallResult(call_id=held.call_id, lease_no=held.lease_no, ended_at=self.clock.now_ms(), **result)
             for held, result in zip(batch.leases, results, strict=True)
         ]
         async with self.store.write() as tx:
-            await calls.ended(tx, self._worker_id, ended, self.clock.now_ms(), minute_seconds=60)
+            await calls.ended(tx, self.worker_id, ended, self.clock.now_ms(), minute_seconds=60)
 
     async def start_next_round(self) -> int | None:
         """Start the node that is due, and its task. Returns the task's id."""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from ringback.cli.main import app
 from ringback.clock import RealClock
 from ringback.store import trunks
-from ringback.store.database import open_store
+from ringback.store.opening import open_store
 from ringback.telephony.port import Destination, DialOrder
 from ringback.telephony.sip.addressing import address_call
 

@@ -16,7 +16,8 @@ from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.library import TemplateLibrary
 from ringback.store import accounts, flows, tasks, templates, trunks
-from ringback.store.database import News, Store, open_store
+from ringback.store.database import News, Store
+from ringback.store.opening import open_store
 from ringback.telephony.sandbox import SandboxEngine
 from ringback.voice.speech import Speech
 

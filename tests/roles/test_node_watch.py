@@ -80,7 +80,7 @@ class Watched:
         self.made = made
         self.engine = engine
         self.clock = clock
-        self.watch = NodeWatch(made.store, clock, lambda: engine)
+        self.watch = NodeWatch(made.store, clock, lambda: (engine, 1))
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -93,7 +93,7 @@ class Watched:
 
     async def node(self, name: str) -> SeenNode:
         async with self.made.store.read() as tx:
-            found = await engine_nodes.by_name(tx, name)
+            found = await engine_nodes.by_name(tx, name, self.clock.now_ms())
         assert found is not None
         return found
 
@@ -270,7 +270,7 @@ def test_an_engine_without_nodes_is_left_alone() -> None:
     async def main() -> None:
         async with campaign(clock) as made:
             engine: SandboxEngine | None = None
-            watch = NodeWatch(made.store, clock, lambda: engine)
+            watch = NodeWatch(made.store, clock, lambda: None if engine is None else (engine, 1))
             running = asyncio.create_task(watch.run())
             await clock.sleep(5)
             engine = SandboxEngine(clock)
@@ -278,7 +278,7 @@ def test_an_engine_without_nodes_is_left_alone() -> None:
             watch.stop()
             await running
             async with made.store.read() as tx:
-                assert await engine_nodes.everyone(tx) == []
+                assert await engine_nodes.everyone(tx, made.clock.now_ms()) == []
 
     clock.run(main())
 

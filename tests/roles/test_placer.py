@@ -59,6 +59,7 @@ class Bench:
             at = self.clock.monotonic() + self.put / self.rate
             lease = Lease(
                 call_id=self.put,
+                lease_no=1,
                 task_id=1,
                 trunk_id=1,
                 callee="4930000000",

@@ -22,6 +22,7 @@ CODES = {Verdict.ALIVE: 486, Verdict.REFUSED: 403, Verdict.ERROR: 503}
 def lease_of(call_id: int, *, probe: bool) -> Lease:
     return Lease(
         call_id=call_id,
+        lease_no=1,
         task_id=1,
         trunk_id=TRUNK,
         callee="4930000000",
@@ -74,6 +75,7 @@ class Line:
         lease, placed = self.up.pop(index % len(self.up))
         raw = CallResult(
             call_id=lease.call_id,
+            lease_no=1,
             outcome=Outcome.FAILED,
             ended_at=self.now,
             verdict=verdict,

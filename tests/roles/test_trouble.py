@@ -143,10 +143,10 @@ def test_one_result_that_cannot_be_stored_holds_up_no_other(monkeypatch: pytest.
     clock = VirtualClock()
     real = calls.ended
 
-    async def ended(tx, worker_id, results, now_ms, *, minute_seconds):
+    async def ended(tx, worker_id, results, now_ms, **more):
         if any(result.sip_code == 603 for result in results):
             raise OverflowError("a value that no column takes")
-        return await real(tx, worker_id, results, now_ms, minute_seconds=minute_seconds)
+        return await real(tx, worker_id, results, now_ms, **more)
 
     monkeypatch.setattr(calls, "ended", ended)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringback.store.database import open_store
+from ringback.store.opening import open_store
 from tests.store.rig import Database, SetClock
 
 

@@ -16,11 +16,12 @@ from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import FlowState
 from ringback.model.task import Limits, NewCall, TaskSpec
 from ringback.model.template import Hangup, Template
-from ringback.store import accounts, calls, flows, leases, nodes, tasks, templates, trunks
-from ringback.store.calls import CallResult
-from ringback.store.database import Store, open_store
+from ringback.store import accounts, calls, flows, leases, nodes, tasks, templates, trunks, workers
+from ringback.store.calls import Answer, CallResult
+from ringback.store.database import Store
 from ringback.store.flows import FlowDetail
 from ringback.store.leases import Lease, LeaseBatch
+from ringback.store.opening import open_store
 from ringback.store.tasks import Task
 
 #: A Monday, 08:00 UTC.
@@ -72,6 +73,9 @@ class Rig:
         self.store = store
         self.clock = clock
         self.account = self.app = self.trunk = self.template = self.worker = 0
+        self._lease_no = 0
+        #: The lease that each call left the queue with.
+        self.lease_nos: dict[int, int] = {}
 
     async def furnish(self, **trunk: Any) -> Rig:
         """Make the account and the rest."""
@@ -110,7 +114,7 @@ class Rig:
 
     async def new_worker(self) -> int:
         async with self.store.write() as tx:
-            return await leases.register_worker(tx, engine=ENGINE, pid=1, now_ms=self.clock.ms)
+            return await workers.register(tx, engine=ENGINE, pid=1, now_ms=self.clock.ms)
 
     async def new_task(
         self,
@@ -157,16 +161,20 @@ class Rig:
         self, *, worker: int | None = None, free_lines: int = 100_000, horizon_us: int = HORIZON_US
     ) -> LeaseBatch:
         """One lease transaction, as a dialler makes it."""
+        self._lease_no += 1
         async with self.store.write() as tx:
-            return await leases.lease(
+            batch = await leases.lease(
                 tx,
                 worker_id=worker or self.worker,
+                lease_no=self._lease_no,
                 engine=ENGINE,
                 now_us=self.clock.us,
                 horizon_us=horizon_us,
                 grace_us=GRACE_US,
                 free_lines=free_lines,
             )
+        self.lease_nos.update({lease.call_id: lease.lease_no for lease in batch.leases})
+        return batch
 
     async def lease(self, count: int | None = None, *, worker: int | None = None) -> list[Lease]:
         """Lease so many calls, moving the clock on from slot to slot; without a count, those that may start now."""
@@ -182,7 +190,8 @@ class Rig:
 
     async def answer(self, *call_ids: int, worker: int | None = None) -> None:
         async with self.store.write() as tx:
-            await calls.answered(tx, worker or self.worker, [(call_id, self.clock.ms) for call_id in call_ids])
+            answers = [Answer(call_id, self.lease_nos.get(call_id, 0), self.clock.ms) for call_id in call_ids]
+            await calls.answered(tx, worker or self.worker, answers)
 
     async def end(
         self,
@@ -199,6 +208,7 @@ class Rig:
         results = [
             CallResult(
                 call_id=call_id,
+                lease_no=self.lease_nos.get(call_id, 0),
                 outcome=outcome,
                 ended_at=self.clock.ms,
                 answered_at=self.clock.ms if outcome in ANSWERED_OUTCOMES else None,
@@ -212,7 +222,8 @@ class Rig:
 
     async def release(self, *call_ids: int, worker: int | None = None) -> None:
         async with self.store.write() as tx:
-            await calls.released(tx, worker or self.worker, call_ids)
+            releases = [(call_id, self.lease_nos.get(call_id, 0)) for call_id in call_ids]
+            await calls.released(tx, worker or self.worker, releases)
 
     async def run_all(self, task_id: int, ends: Iterable[tuple[Outcome, str | None]] = ()) -> None:
         """Dial every queued number of the task: they end in turn as told, then answered without intent."""

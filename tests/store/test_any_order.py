@@ -26,8 +26,8 @@ from ringback.model.audience import RecallType
 from ringback.model.outcome import Outcome
 from ringback.model.task import NewCall
 from ringback.store import routes, templates
-from ringback.store.database import open_store
 from ringback.store.flows import CancelBy, FlowWrongState
+from ringback.store.opening import open_store
 from ringback.store.tasks import TaskWrongState
 from tests.store.expected import Call, Expected, Flow, Node, Task
 from tests.store.rig import Rig, SetClock, recall

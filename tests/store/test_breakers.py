@@ -24,6 +24,7 @@ async def end(
     results = [
         CallResult(
             call_id=one.call_id,
+            lease_no=one.lease_no,
             outcome=Outcome.FAILED,
             ended_at=rig.clock.ms,
             sip_code=code or None,
@@ -181,11 +182,12 @@ def test_the_headroom_limits_a_lease_by_trunk(database: Database) -> None:
             asked.append(trunk_id)
             return 3 if len(asked) == 1 else 0
 
-        for expected in (3, 0):
+        for lease_no, expected in ((1, 3), (2, 0)):
             async with rig.store.write() as tx:
                 batch = await leases.lease(
                     tx,
                     worker_id=rig.worker,
+                    lease_no=lease_no,
                     engine="sandbox",
                     now_us=rig.clock.us,
                     horizon_us=100_000,

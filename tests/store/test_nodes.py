@@ -460,7 +460,7 @@ def test_twenty_thousand_numbers_are_recalled_in_one_go(file_database: Database)
     async def story(rig: Rig) -> None:
         parent = await rig.new_task(20_000, flow=recall(RecallType.FAILED))
         await rig.run_sql(
-            "UPDATE call SET state = 'dialling', worker_id = :w, trunk_id = :t, started_at = 1",
+            "UPDATE call SET state = 'dialling', worker_id = :w, trunk_id = :t, lease_no = 0, started_at = 1",
             w=rig.worker,
             t=rig.trunk,
         )

@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ringback.store.database import News, StoreUnavailable, is_passing, open_store
+from ringback.store.database import News, StoreUnavailable
+from ringback.store.opening import open_store
+from ringback.store.refusals import is_passing
 from tests.store.rig import Database, Rig, SetClock, recall
 
 
@@ -385,7 +387,7 @@ async def error_of(work: Awaitable[object]) -> Exception:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql://user:secret@host/db", "'postgresql' is not supported"),
+        ("postgresql://user:secret@host", "names no database"),
         ("mysql+asyncmy://user:secret@host/db", "'mysql' is not supported"),
         ("", "cannot be read"),
         ("ringback.db", "cannot be read"),
@@ -408,7 +410,7 @@ def test_a_url_that_names_no_database_of_ours(
 CREATE = """
 import asyncio, sys
 from ringback.clock import RealClock
-from ringback.store.database import open_store
+from ringback.store.opening import open_store
 sys.stdin.readline()
 asyncio.run(asyncio.run(open_store(sys.argv[1], RealClock())).close())
 """

@@ -19,6 +19,7 @@ def test_a_result_is_stored_in_full(database: Database) -> None:
         (lease,) = await rig.lease()
         result = CallResult(
             call_id=lease.call_id,
+            lease_no=lease.lease_no,
             outcome=Outcome.VOICEMAIL,
             ended_at=rig.clock.ms + 9000,
             answered_at=rig.clock.ms + 2000,
@@ -85,7 +86,9 @@ def test_a_result_counts_once(database: Database) -> None:
         task_id = await rig.new_task(2)
         one, two = await rig.lease()
         # Twice in one commit, then in commits of their own.
-        twice = [CallResult(call_id=one.call_id, outcome=Outcome.BUSY, ended_at=rig.clock.ms)] * 2
+        twice = [
+            CallResult(call_id=one.call_id, lease_no=one.lease_no, outcome=Outcome.BUSY, ended_at=rig.clock.ms)
+        ] * 2
         async with rig.store.write() as tx:
             assert await calls.ended(tx, rig.worker, twice, rig.clock.ms, minute_seconds=60) == []
         assert await rig.end(one.call_id, outcome=Outcome.ANSWERED) == []
@@ -120,9 +123,9 @@ def test_another_workers_word_changes_nothing(database: Database) -> None:
         assert await rig.rows("SELECT * FROM call ORDER BY id") == before
         await rig.check_counters()
         async with rig.store.read() as tx:
-            assert await calls.held_by_others(tx, rig.worker) == {}
-            held = await calls.held_by_others(tx, stranger)
-        assert {one.call_id: one.state for one in held[rig.worker]} == {dialling: "dialling", answered: "in_progress"}
+            assert await calls.held_by(tx, stranger) == []
+            held = await calls.held_by(tx, rig.worker)
+        assert {one.call_id: one.state for one in held} == {dialling: "dialling", answered: "in_progress"}
 
     database.run(story)
 
@@ -235,7 +238,7 @@ def test_a_flood_of_results_fits_in_one_commit(file_database: Database) -> None:
         count = 33_000
         task_id = await rig.new_task(count)
         await rig.run_sql(
-            "UPDATE call SET state = 'dialling', worker_id = :w, trunk_id = :t, started_at = 1",
+            "UPDATE call SET state = 'dialling', worker_id = :w, trunk_id = :t, lease_no = 0, started_at = 1",
             w=rig.worker,
             t=rig.trunk,
         )

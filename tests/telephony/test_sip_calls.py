@@ -326,7 +326,7 @@ def test_a_call_id_is_up_once_only(story, engine):
         leg = await engine.dial(order)
         with pytest.raises(ValueError, match="up already"):
             await engine.dial(order)
-        assert await engine.settle(order.call_id) is None
+        assert await engine.settle(order.call_id, of=engine.known_as) is None
         await leg.hang_up()
         await end_of(leg)
         assert len(peer.calls) == 1

@@ -22,7 +22,7 @@ async def metrics_text(store: Store, now_ms: int) -> bytes:
         states = await breakers.of_trunks(tx, [route.id for route in routes])
         tasks = await records.tasks_by_state(tx)
         totals = await records.call_totals(tx)
-        nodes = await engine_nodes.everyone(tx)
+        nodes = await engine_nodes.everyone(tx, now_ms)
     registry = CollectorRegistry()
     busy = Gauge("ringback_trunk_lines_busy", "Calls that hold a line of the trunk", ["trunk"], registry=registry)
     lines = Gauge("ringback_trunk_lines", "Lines of the trunk", ["trunk"], registry=registry)

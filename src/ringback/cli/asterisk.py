@@ -99,7 +99,7 @@ def nodes(
 
     async def work() -> list[SeenNode]:
         async with opened(settings()) as store, store.read() as tx:
-            return await engine_nodes.everyone(tx)
+            return await engine_nodes.everyone(tx, RealClock().now_ms())
 
     found = run(work())
     now_ms = RealClock().now_ms()

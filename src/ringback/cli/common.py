@@ -17,7 +17,8 @@ from rich.console import Console
 from ringback.clock import Clock, RealClock
 from ringback.settings import Settings, SettingsError, load_settings
 from ringback.store import accounts, trunks
-from ringback.store.database import StoreUnavailable, open_store
+from ringback.store.database import StoreUnavailable
+from ringback.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable

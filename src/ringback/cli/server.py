@@ -12,15 +12,18 @@ from ringback.api.app import create_app
 from ringback.api.server import AddressInUse, HttpService, bind
 from ringback.cli.common import UserError
 from ringback.cli.role import Role
+from ringback.clock import ShiftedClock
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.library import TemplateLibrary
 from ringback.roles.node_watch import NodeWatch
 from ringback.roles.supervisor import Fatal, supervise
+from ringback.roles.time_keeper import TimeKeeper, keep_time
 from ringback.settings import split_address
 from ringback.store import trunks
-from ringback.store.database import Store, open_store
+from ringback.store.database import Store
 from ringback.store.lock import DiallerLock
+from ringback.store.opening import open_store
 from ringback.telephony.asterisk.address import read_addresses
 from ringback.telephony.asterisk.engine import AsteriskEngine
 from ringback.telephony.asterisk.sounds import SoundFolder
@@ -50,15 +53,14 @@ class Server:
 
     def __init__(self, in_force: Settings, clock: Clock, roles: frozenset[Role] = frozenset(Role)) -> None:
         self._settings = in_force
-        self._clock = clock
+        self._clock = ShiftedClock(clock)
         self._roles = roles
         self._stop = asyncio.Event()
         self._lock = DiallerLock(in_force.database_url)
         self._store: Store | None = None
         self._running: asyncio.Task[None] | None = None
-        self._dialled = False
-        #: That of the newest dialler.
-        self._engine: Engine | None = None
+        #: The newest dialler and its engine.
+        self._newest: tuple[Dialler, Engine] | None = None
         #: Where the API answers; empty without the API role.
         self.url = ""
 
@@ -79,13 +81,17 @@ class Server:
         services: dict[str, Callable[[], Service]] = {}
         try:
             self._store = await open_store(in_force.database_url, self._clock)
+            if self._store.shared:
+                # Slots, windows and due times are compared between machines: all of them use the database's time.
+                await keep_time(self._store, self._clock)
+                services["time keeper"] = lambda: TimeKeeper(self.store, self._clock)
             if Role.API in self._roles:
                 services["api"] = self._http()
             if Role.DIALLER in self._roles:
                 if in_force.telephony == "sandbox":
                     await _ensure_sandbox_trunk(self._store, self._clock)
                 services["dialler"] = self._dialler
-                services["node watch"] = lambda: NodeWatch(self.store, self._clock, lambda: self._engine)
+                services["node watch"] = lambda: NodeWatch(self.store, self._clock, self._working)
                 _make_engine(in_force, self._clock)
             if Role.CONDUCTOR in self._roles:
                 services["conductor"] = self._conductor
@@ -134,12 +140,11 @@ class Server:
 
     def _dialler(self) -> Service:
         in_force = self._settings
-        kind = Dialler if self._dialled else _FirstDialler
-        self._dialled = True
-        self._engine = _make_engine(in_force, self._clock)
-        return kind(
+        kind = _FirstDialler if self._newest is None else Dialler
+        engine = _make_engine(in_force, self._clock)
+        dialler = kind(
             self.store,
-            self._engine,
+            engine,
             self._clock,
             TemplateLibrary(self.store, Speech(self._clock, speech_program())),
             DiallerSettings(
@@ -147,9 +152,18 @@ class Server:
                 no_reply_seconds=in_force.no_reply_seconds,
                 idle_poll_seconds=in_force.idle_poll_seconds,
                 drain_seconds=in_force.drain_seconds,
+                takeover_seconds=in_force.takeover_seconds,
                 recordings=in_force.recordings,
             ),
         )
+        self._newest = (dialler, engine)
+        return dialler
+
+    def _working(self) -> tuple[Engine, int] | None:
+        """The engine of the newest dialler and its worker's id, once it has one."""
+        if self._newest is None or self._newest[0].worker_id is None:
+            return None
+        return self._newest[1], self._newest[0].worker_id
 
     def _conductor(self) -> Service:
         return Conductor(

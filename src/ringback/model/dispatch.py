@@ -1,18 +1,26 @@
 """Which calls may start now: one pure decision over all trunks and tasks, taken inside the lease transaction.
 
 The plan never exceeds a trunk's rate or channels, a task's lines, its calling windows, or the free lines of the
-worker that asks. Calls are handed out one by one, round the tasks, the longest unserved first, so a task of 200,000
-numbers does not starve one of ten; each takes the earliest slot of the best trunk of the task's next lane. A task that
-gets nothing has a reason that people can read.
+worker that asks, nor an account's lines. Calls are handed out one by one, round the accounts and round the tasks of
+each, the longest unserved first, so a task of 200,000 numbers does not starve one of ten, nor an account of many tasks
+one of few; each takes the earliest slot of the best trunk of the task's next lane. A task that gets nothing has a
+reason that people can read.
 """
 
 from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ringback.model.routing import Choice, in_service, least_loaded
 from ringback.model.supply import Supply, TrunkView
 from ringback.model.windows import Window, is_open, next_opening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class LaneView(msgspec.Struct, frozen=True):
@@ -37,6 +45,16 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[Window, ...]
     lanes: tuple[LaneView, ...]
     served_us: int
+    account_id: int = 0
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan needs of an account: most calls at once (``None``: any number), calls it has, its latest slot."""
+
+    id: int
+    lines: int | None = None
+    active: int = 0
+    served_us: int = 0
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -100,8 +118,9 @@ class _Lane:
 class _Wish:
     """A task that could start calls now: where, how many more, and what it was given."""
 
-    def __init__(self, task_id: int, allowance: int, lanes: list[_Lane]) -> None:
+    def __init__(self, task_id: int, account_id: int, allowance: int, lanes: list[_Lane]) -> None:
         self.task_id = task_id
+        self.account_id = account_id
         self.allowance = allowance
         self.lanes = lanes
         #: Lanes whose trunks have no slot left; they get none any more in this plan.
@@ -126,6 +145,30 @@ class _Wish:
         return False
 
 
+class _Party:
+    """The wishes of one account, and how many more lines it may take."""
+
+    def __init__(self, view: AccountView) -> None:
+        self.view = view
+        self.left = math.inf if view.lines is None else max(0, view.lines - view.active)
+        self._hungry: deque[_Wish] = deque()
+
+    def join(self, wish: _Wish) -> None:
+        """One more task of the account."""
+        self._hungry.append(wish)
+
+    def take_one(self) -> bool:
+        """Take a slot for the task whose turn it is. False when there is none for any of them."""
+        while self._hungry and self.left > 0:
+            wish = self._hungry.popleft()
+            if wish.take_one():
+                self.left -= 1
+                if wish.allowance > 0 and wish.lanes:
+                    self._hungry.append(wish)
+                return True
+        return False
+
+
 def plan_lease(
     *,
     now_us: int,
@@ -134,21 +177,27 @@ def plan_lease(
     free_lines: int,
     trunks: list[TrunkView],
     tasks: list[TaskView],
+    accounts: Sequence[AccountView] = (),
+    reach_us: int | None = None,
     engine_trouble: str = "",
 ) -> Plan:
     """Decide which calls may start within ``horizon_us`` from now, and leave up to ``grace_us`` later than planned.
 
-    ``engine_trouble``: why the worker's engine takes no call, when that is more than busy lines; no call is planned
+    ``accounts``: those with a limit, and whose turn it is; others have none, and are served first.
+    ``reach_us``: how far ahead the lease of any worker ends at most (``horizon_us`` unless given): what was served
+    later than that was served before the clock was set back. ``engine_trouble``: why the worker's engine takes no
+    call, when that is more than busy lines; no call is planned then.
     """
+    reach_us = horizon_us if reach_us is None else reach_us
     if engine_trouble:
         free_lines = 0
     plan = Plan([], {}, {}, {}, None)
     wakes: list[int] = []
     wishes: list[_Wish] = []
-    supplies = {trunk.id: Supply(trunk, now_us, horizon_us) for trunk in trunks}
+    supplies = {trunk.id: Supply(trunk, now_us, horizon_us, reach_us) for trunk in trunks}
     # A task served in the future was served before the clock was set back: it must not wait for that time again.
-    soonest_us = now_us + horizon_us
-    for task in sorted(tasks, key=lambda task: (task.served_us if task.served_us <= soonest_us else 0, task.id)):
+    latest_us = now_us + reach_us
+    for task in sorted(tasks, key=lambda task: _turn(task, latest_us)):
         lanes, problems = _carried(task, supplies)
         plan.stuck.update(problems)
         if problems and not lanes:
@@ -162,11 +211,17 @@ def plan_lease(
         else:
             wishes.append(wish)
     asked = {choice.trunk_id for wish in wishes for lane in wish.lanes for choice in lane.known}
-    lines_left = _share(wishes, free_lines)
+    parties = _parties(wishes, accounts, latest_us)
+    lines_left = _share(list(parties.values()), free_lines)
     for wish in wishes:
         plan.grants.extend(Grant(wish.task_id, *where, slots) for where, slots in wish.given.items())
         if not wish.given:
-            plan.waiting[wish.task_id] = _shortage(wish, lines_left, engine_trouble)
+            party = parties[wish.account_id]
+            plan.waiting[wish.task_id] = (
+                _shortage(wish, lines_left, engine_trouble)
+                if party.left
+                else f"all {party.view.lines} lines of the account are in use"
+            )
         if wish.allowance > 0 and lines_left > 0:
             wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if not supply.full)
     awaited = {choice.trunk_id for task in tasks for lane in task.lanes if lane.queued > 0 for choice in lane.choices}
@@ -221,22 +276,31 @@ def _wish(task: TaskView, lanes: list[_Lane], now_ms: int, last_ms: int) -> tupl
         return "outside the calling windows of its numbers", opening_us
     if allowance <= 0:
         return f"all {task.lines} lines of the task are in use", opening_us
-    return _Wish(task.id, allowance, open_lanes), opening_us
+    return _Wish(task.id, task.account_id, allowance, open_lanes), opening_us
 
 
-def _share(wishes: list[_Wish], free_lines: int) -> int:
-    """Hand out slots one by one, round the tasks, in the order of ``wishes``. Returns the free lines that are left."""
-    hungry = list(wishes)
-    turn = 0
+def _turn(one: TaskView | AccountView, latest_us: int) -> tuple[int, int]:
+    return one.served_us if one.served_us <= latest_us else 0, one.id
+
+
+def _parties(wishes: list[_Wish], accounts: Sequence[AccountView], latest_us: int) -> dict[int, _Party]:
+    """The wishes by account, the account first that has waited longest."""
+    views = {view.id: view for view in accounts}
+    asking = {wish.account_id: views.get(wish.account_id) or AccountView(id=wish.account_id) for wish in wishes}
+    parties = {view.id: _Party(view) for view in sorted(asking.values(), key=lambda view: _turn(view, latest_us))}
+    for wish in wishes:
+        parties[wish.account_id].join(wish)
+    return parties
+
+
+def _share(parties: list[_Party], free_lines: int) -> int:
+    """Hand out slots one by one, round the accounts in this order. Returns the free lines that are left."""
+    hungry = deque(parties)
     while hungry and free_lines > 0:
-        turn %= len(hungry)
-        wish = hungry[turn]
-        taken = wish.take_one()
-        free_lines -= taken
-        if taken and wish.allowance > 0 and wish.lanes:
-            turn += 1
-        else:
-            del hungry[turn]
+        party = hungry.popleft()
+        if party.take_one():
+            free_lines -= 1
+            hungry.append(party)
     return free_lines
 
 

@@ -31,15 +31,19 @@ def spacing_us(rate: float) -> int:
     return math.ceil(MICROSECONDS / rate)
 
 
-def take_slots(*, now_us: int, next_slot_us: int, rate: float, horizon_us: int, limit: int) -> tuple[list[int], int]:
+def take_slots(
+    *, now_us: int, next_slot_us: int, rate: float, horizon_us: int, limit: int, reach_us: int | None = None
+) -> tuple[list[int], int]:
     """Take at most ``limit`` slots that start within ``horizon_us`` from now.
 
-    Returns the slots in order and the next free slot afterwards. A next slot beyond what an earlier call could have
-    taken means that the clock was set back; it is drawn in, for a trunk must not stand still because of that. The
-    caller keeps the next slot even when there were no slots, or it would be drawn in anew each time.
+    Returns the slots in order and the next free slot afterwards. ``reach_us`` is how far ahead any worker takes slots
+    (``horizon_us`` unless given): a next slot beyond that means that the clock was set back; it is drawn in, for a
+    trunk must not stand still because of that. The caller keeps the next slot even when there were no slots, or it
+    would be drawn in anew each time.
     """
     step = spacing_us(rate)
-    slot = max(now_us, min(next_slot_us, now_us + horizon_us + step))
+    reach_us = horizon_us if reach_us is None else reach_us
+    slot = max(now_us, next_slot_us if next_slot_us <= now_us + reach_us + step else now_us + horizon_us + step)
     slots: list[int] = []
     while len(slots) < limit and slot <= now_us + horizon_us:
         slots.append(slot)

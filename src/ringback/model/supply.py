@@ -28,7 +28,7 @@ class TrunkView(msgspec.Struct, frozen=True, kw_only=True):
 class Supply:
     """The slots and lines of one trunk, taken one by one. One that is shut has a single line: the probe's, when due."""
 
-    def __init__(self, trunk: TrunkView, now_us: int, horizon_us: int) -> None:
+    def __init__(self, trunk: TrunkView, now_us: int, horizon_us: int, reach_us: int) -> None:
         self.trunk = trunk
         self.taken = 0
         self.retry_us: int | None = None
@@ -37,7 +37,12 @@ class Supply:
         self._step_us = spacing_us(trunk.rate)
         self._most = max(0, trunk.channels - trunk.busy)
         _, self.slot_us = take_slots(
-            now_us=now_us, next_slot_us=trunk.next_slot_us, rate=trunk.rate, horizon_us=horizon_us, limit=0
+            now_us=now_us,
+            next_slot_us=trunk.next_slot_us,
+            rate=trunk.rate,
+            horizon_us=horizon_us,
+            reach_us=reach_us,
+            limit=0,
         )
         retry_ms = trunk.breaker.retry_ms(self._now_ms)
         if retry_ms is not None:

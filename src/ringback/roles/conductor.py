@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ringback.store import nodes, tasks
-from ringback.store.database import News, is_passing
+from ringback.store.database import News
+from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
     from ringback.clock import Clock

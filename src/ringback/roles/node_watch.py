@@ -10,7 +10,8 @@ import structlog
 
 from ringback.model.engine_node import SeenNode
 from ringback.store import engine_nodes
-from ringback.store.database import Bell, is_passing
+from ringback.store.database import Bell
+from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +29,13 @@ LOOK_EVERY_SECONDS: Final = 0.1
 NOTED_SECONDS: Final = 10.0
 
 
-async def report_nodes(store: Store, engine: Engine, clock: Clock) -> None:
+async def report_nodes(store: Store, engine: Engine, clock: Clock, worker_id: int) -> None:
     """Drain the nodes that are to be drained, and store how each one is. Forgets those that the engine has not."""
     async with store.write() as tx:
-        draining = await engine_nodes.to_drain(tx, engine.name)
+        draining = await engine_nodes.to_drain(tx, worker_id)
         for state in engine.node_states():
             engine.drain(state.name, on=state.name in draining)
-        await engine_nodes.report(tx, engine.name, engine.node_states(), clock.now_ms())
+        await engine_nodes.report(tx, worker_id, engine.name, engine.node_states(), clock.now_ms())
 
 
 class NoSuchNode(Exception):
@@ -54,8 +55,8 @@ async def drain_node(store: Store, clock: Clock, name: str, *, on: bool) -> Note
     Raises :class:`NoSuchNode`.
     """
     async with store.write() as tx:
-        before = await engine_nodes.set_draining(tx, name, on=on)
-        names = [node.name for node in await engine_nodes.everyone(tx)]
+        before = await engine_nodes.set_draining(tx, name, clock.now_ms(), on=on)
+        names = [node.name for node in await engine_nodes.everyone(tx, clock.now_ms())]
     if before is None:
         known = f"there are {', '.join(names)}" if names else "a dialler on Asterisk must have run first"
         raise NoSuchNode(f"there is no node {name!r}; {known}")
@@ -65,7 +66,7 @@ async def drain_node(store: Store, clock: Clock, name: str, *, on: bool) -> Note
     while clock.monotonic() < until:
         await clock.sleep(LOOK_EVERY_SECONDS)
         async with store.read() as tx:
-            now = await engine_nodes.by_name(tx, name)
+            now = await engine_nodes.by_name(tx, name, clock.now_ms())
         if now is None:
             raise NoSuchNode(f"there is no node {name!r} any more")
         if now.seen_at != before.seen_at:
@@ -76,13 +77,14 @@ async def drain_node(store: Store, clock: Clock, name: str, *, on: bool) -> Note
 class NodeWatch:
     """:meth:`run` works until :meth:`stop` is called.
 
-    ``engine`` is asked each time, for a dialler that was made anew has another one; ``None``: there is none yet.
+    ``dialler`` is asked each time for the engine and the worker's id, for one that was made anew has others; ``None``:
+    there is none yet.
     """
 
-    def __init__(self, store: Store, clock: Clock, engine: Callable[[], Engine | None]) -> None:
+    def __init__(self, store: Store, clock: Clock, dialler: Callable[[], tuple[Engine, int] | None]) -> None:
         self._store = store
         self._clock = clock
-        self._engine = engine
+        self._dialler = dialler
         self._stopping = asyncio.Event()
         self._bell = Bell()
 
@@ -94,11 +96,11 @@ class NodeWatch:
     async def run(self) -> None:
         """Work until stopped."""
         while not self._stopping.is_set():
-            engine = self._engine()
-            # One without nodes has none, or is not up: then nothing is known of them.
-            if engine is not None and engine.node_states():
+            found = self._dialler()
+            # An engine without nodes has none, or is not up: then nothing is known of them.
+            if found is not None and found[0].node_states():
                 try:
-                    await report_nodes(self._store, engine, self._clock)
+                    await report_nodes(self._store, found[0], self._clock, found[1])
                 except Exception as error:
                     if not is_passing(error):
                         raise

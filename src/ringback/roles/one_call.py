@@ -135,6 +135,7 @@ def _sum_up(lease: Lease, before: _Unanswered, talked: TalkResult | None, *, now
     by = ended.hung_up_by or (HungUpBy.RINGBACK if answered else None)
     return CallResult(
         call_id=lease.call_id,
+        lease_no=lease.lease_no,
         outcome=outcome,
         ended_at=now_ms,
         answered_at=before.answered_at,

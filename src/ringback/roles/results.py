@@ -14,12 +14,14 @@ import structlog
 
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.store import breakers, calls
-from ringback.store.calls import CallResult
-from ringback.store.database import News, is_passing
+from ringback.store.calls import Answer, CallResult
+from ringback.store.database import News
+from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
     from ringback.store.database import Store
+    from ringback.store.leases import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +35,10 @@ LONGEST_RETRY_SECONDS = 5.0
 class _Group(msgspec.Struct):
     """What one transaction writes."""
 
-    answers: list[tuple[int, int]] = []
+    answers: list[Answer] = []
     ringing: list[tuple[int, int]] = []
     results: list[CallResult] = []
-    releases: list[int] = []
+    releases: list[tuple[int, int]] = []
 
     def __bool__(self) -> bool:
         return bool(self.answers or self.ringing or self.results or self.releases)
@@ -46,7 +48,7 @@ class _Group(msgspec.Struct):
         return [
             *(_Group(answers=[answer]) for answer in self.answers),
             *(_Group(ringing=[probe]) for probe in self.ringing),
-            *(_Group(releases=[call_id]) for call_id in self.releases),
+            *(_Group(releases=[release]) for release in self.releases),
             *(_Group(results=[result]) for result in self.results),
         ]
 
@@ -62,10 +64,16 @@ class ResultBuffer:
         self._group = _Group()
         self._filled = asyncio.Event()
         self._closing = False
+        self._committing = False
 
-    def answered(self, call_id: int, at_ms: int) -> None:
+    @property
+    def empty(self) -> bool:
+        """Whether everything that was reported has been committed."""
+        return not self._group and not self._committing
+
+    def answered(self, lease: Lease, at_ms: int) -> None:
         """The call was answered at ``at_ms``."""
-        self._group.answers.append((call_id, at_ms))
+        self._group.answers.append(Answer(lease.call_id, lease.lease_no, at_ms))
         self._filled.set()
 
     def probe_rings(self, trunk_id: int, call_id: int) -> None:
@@ -78,9 +86,9 @@ class ResultBuffer:
         self._group.results.append(result)
         self._filled.set()
 
-    def released(self, call_id: int) -> None:
+    def released(self, lease: Lease) -> None:
         """The call was not placed: no INVITE has left."""
-        self._group.releases.append(call_id)
+        self._group.releases.append((lease.call_id, lease.lease_no))
         self._filled.set()
 
     def close(self) -> None:
@@ -97,7 +105,9 @@ class ResultBuffer:
             self._filled.clear()
             group, self._group = self._group, _Group()
             if group:
+                self._committing = True
                 await self._commit(group)
+                self._committing = False
 
     async def _commit(self, group: _Group) -> None:
         try:
@@ -120,6 +130,7 @@ class ResultBuffer:
         outcome = result.outcome if result.outcome in ANSWERED_OUTCOMES else Outcome.UNKNOWN
         bare = CallResult(
             call_id=result.call_id,
+            lease_no=result.lease_no,
             outcome=outcome,
             ended_at=self._clock.now_ms(),
             reason="the result could not be stored; the log tells why",

@@ -40,11 +40,10 @@ async def create(tx: Tx, trunk_id: int) -> None:
     await tx.execute(insert(breaker).values(trunk_id=trunk_id))
 
 
-async def of_trunks(tx: Tx, trunk_ids: Iterable[int]) -> dict[int, Breaker]:
-    """The breakers of these trunks, by trunk id."""
-    rows = await tx.execute(
-        select(breaker).where(breaker.c.trunk_id.in_(list(trunk_ids))).order_by(breaker.c.trunk_id).with_for_update()
-    )
+async def of_trunks(tx: Tx, trunk_ids: Iterable[int], *, lock: bool = True) -> dict[int, Breaker]:
+    """The breakers of these trunks, by trunk id; locked unless told otherwise."""
+    query = select(breaker).where(breaker.c.trunk_id.in_(list(trunk_ids))).order_by(breaker.c.trunk_id)
+    rows = await tx.execute(query.with_for_update() if lock else query)
     return {row.trunk_id: msgspec.convert(row, Breaker, from_attributes=True) for row in rows}
 
 

@@ -1,4 +1,8 @@
-"""Calls after their lease: answered, ended, given back, or held by a worker that died."""
+"""Calls after their lease: answered, ended, given back, or held by a worker that died.
+
+Every change is fenced by the worker and the lease that the call left the queue with: what comes of an earlier lease of
+the same call, or from a worker that others took for dead, changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,33 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import bindparam, case, select, update
+from sqlalchemy import exists, select, update
 
 from ringback.model.breaker import Verdict
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import ON_THE_LINE, TASK, CallState
-from ringback.store import breakers, tasks
+from ringback.store import breakers, lanes, routes, tasks
 from ringback.store.breakers import Judged
-from ringback.store.schema import call, lane, task, trunk
+from ringback.store.bulk import among, update_rows
+from ringback.store.schema import call, task, trunk
+from ringback.store.schema_engine import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from ringback.store.database import Tx
-
-
-#: SQLite takes 32,766 parameters, as it is usually built; after an outage more results than that may wait.
-_IDS_A_STATEMENT = 10_000
 
 
 class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a call. Times are epoch ms; ``ring_ms`` and ``talk_ms`` are durations.
 
-    ``recording`` is the path of its file inside the folder of recordings.
-    ``verdict`` and ``trunk_rang`` are evidence about the trunk: see :class:`~ringback.store.breakers.Judged`.
+    ``lease_no``: see :class:`~ringback.store.leases.Lease`. ``recording`` is the path of its file inside the folder of
+    recordings. ``verdict`` and ``trunk_rang`` are evidence about the trunk, see
+    :class:`~ringback.store.breakers.Judged`.
     """
 
     call_id: int
+    lease_no: int | None
     outcome: Outcome
     ended_at: int
     answered_at: int | None = None
@@ -49,69 +53,60 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     trunk_rang: bool = False
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """A call was answered ``at`` epoch ms."""
+
+    call_id: int
+    lease_no: int
+    at: int
+
+
 class Held(msgspec.Struct, frozen=True):
     """A call that a worker holds."""
 
     call_id: int
+    lease_no: int | None
     state: CallState
     started_at: int
     answered_at: int | None
 
 
-async def answered(tx: Tx, worker_id: int, answers: Sequence[tuple[int, int]]) -> None:
-    """Calls of this worker were answered: pairs of call id and epoch ms."""
-    await tx.execute(
-        update(call)
-        .where(
-            call.c.id == bindparam("answered_id"),
-            call.c.worker_id == worker_id,
-            call.c.state == CallState.DIALLING,
-        )
-        .values(state=CallState.IN_PROGRESS, answered_at=bindparam("at")),
-        [{"answered_id": call_id, "at": at} for call_id, at in answers],
+async def answered(tx: Tx, worker_id: int, answers: Sequence[Answer]) -> None:
+    """Calls of this worker were answered."""
+    held = await _held(tx, worker_id, {one.call_id: one.lease_no for one in answers}, (CallState.DIALLING,))
+    here = {row.id for row in held}
+    await update_rows(
+        tx,
+        call,
+        [
+            {"id": one.call_id, "state": CallState.IN_PROGRESS, "answered_at": one.at}
+            for one in answers
+            if one.call_id in here
+        ],
     )
 
 
 async def ended(
-    tx: Tx, worker_id: int, results: Sequence[CallResult], now_ms: int, *, minute_seconds: float
+    tx: Tx,
+    worker_id: int,
+    results: Sequence[CallResult],
+    now_ms: int,
+    *,
+    minute_seconds: float,
+    by_settler: bool = False,
 ) -> list[int]:
     """Store results of this worker, in the order in which they happened, with all that they change: counters, the
     breakers of their trunks, and tasks whose last call this was.
 
-    A result of a call that the worker does not hold (any more) changes nothing: the worker was fenced off. Returns the
-    ids of the tasks that finished. ``minute_seconds`` is the length of a recall minute.
+    A result of a call that the worker does not hold (any more) changes nothing. ``by_settler``: another worker settles
+    what this one left. Returns the ids of the tasks that finished. ``minute_seconds`` is the length of a recall minute.
     """
     by_id = {result.call_id: result for result in results}
-    held: list[Any] = []
-    for ids in _parts(by_id):
-        held += await tx.execute(
-            select(call.c.id, call.c.task_id, call.c.trunk_id)
-            .where(call.c.id.in_(ids), call.c.worker_id == worker_id, call.c.state.in_(ON_THE_LINE))
-            .order_by(call.c.id)
-            .with_for_update()
-        )
+    numbers = {one.call_id: one.lease_no for one in results}
+    held = await _held(tx, worker_id, numbers, tuple(ON_THE_LINE), by_settler=by_settler)
     if not held:
         return []
-    await tx.execute(
-        update(call)
-        .where(call.c.id == bindparam("ended_id"))
-        .values(
-            state=CallState.ENDED,
-            outcome=bindparam("outcome"),
-            ended_at=bindparam("ended_at"),
-            answered_at=bindparam("answered_at"),
-            sip_code=bindparam("sip_code"),
-            q850_cause=bindparam("q850_cause"),
-            ring_ms=bindparam("ring_ms"),
-            talk_ms=bindparam("talk_ms"),
-            hung_up_by=bindparam("hung_up_by"),
-            keys=bindparam("keys"),
-            intent=bindparam("intent"),
-            reason=bindparam("reason"),
-            recording=bindparam("recording"),
-        ),
-        [_values(by_id[row.id]) for row in held],
-    )
+    await update_rows(tx, call, [_values(by_id[row.id]) for row in held])
     await _free_lines(tx, Counter(row.trunk_id for row in held))
     trunks = {row.id: row.trunk_id for row in held}
     await breakers.judged(
@@ -139,85 +134,98 @@ async def ended(
     return await tasks.finish_done(tx, {row.task_id for row in held}, now_ms, minute_seconds=minute_seconds)
 
 
-async def released(tx: Tx, worker_id: int, call_ids: Sequence[int]) -> None:
-    """Give back calls whose INVITE never left this worker: queued again, or cancelled with their task."""
-    rows: list[Any] = []
-    for ids in _parts(call_ids):
-        rows += await tx.execute(
-            select(
-                call.c.id,
-                call.c.task_id,
-                call.c.zone,
-                call.c.route_prefix,
-                call.c.trunk_id,
-                task.c.state.label("task_state"),
-            )
-            .join(task, task.c.id == call.c.task_id)
-            .where(call.c.id.in_(ids), call.c.worker_id == worker_id, call.c.state == CallState.DIALLING)
-            .order_by(call.c.id)
-            .with_for_update(of=call)
-        )
-    over = [row for row in rows if row.task_state in TASK.final_states()]
-    back = [row for row in rows if row.task_state not in TASK.final_states()]
-    for ids in _parts([row.id for row in rows]):
-        await tx.execute(
-            update(call)
-            .where(call.c.id.in_(ids))
-            .values(state=CallState.QUEUED, worker_id=None, trunk_id=None, started_at=None)
-        )
-    for ids in _parts([row.id for row in over]):
-        await tx.execute(update(call).where(call.c.id.in_(ids)).values(state=CallState.CANCELLED))
+async def released(tx: Tx, worker_id: int, releases: Sequence[tuple[int, int]]) -> None:
+    """Give back calls (id, lease number) whose INVITE never left this worker: queued again, or cancelled with their
+    task. They go into the lanes of today's routes.
+    """
+    rows = await _held(tx, worker_id, dict(releases), (CallState.DIALLING,))
+    if not rows:
+        return
     await _free_lines(tx, Counter(row.trunk_id for row in rows))
     await breakers.calls_released(tx, [(row.trunk_id, row.id) for row in rows])
-    for task_id, count in Counter(row.task_id for row in over).items():
+    owners = await _lock_tasks(tx, sorted({row.task_id for row in rows}))
+    over = [row for row in rows if owners[row.task_id].state in TASK.final_states()]
+    back = [row for row in rows if owners[row.task_id].state not in TASK.final_states()]
+    await tx.execute(
+        update(call)
+        .where(among(call.c.id, [row.id for row in rows]))
+        .values(state=CallState.QUEUED, worker_id=None, trunk_id=None, lease_no=None, started_at=None)
+    )
+    if over:
+        await tx.execute(
+            update(call).where(among(call.c.id, [row.id for row in over])).values(state=CallState.CANCELLED)
+        )
+    for task_id, count in sorted(Counter(row.task_id for row in over).items()):
         await tx.execute(
             update(task)
             .where(task.c.id == task_id)
             .values(active=task.c.active - count, cancelled=task.c.cancelled + count)
         )
-    for task_id, count in Counter(row.task_id for row in back).items():
+    for task_id, count in sorted(Counter(row.task_id for row in back).items()):
         await tx.execute(
             update(task).where(task.c.id == task_id).values(active=task.c.active - count, queued=task.c.queued + count)
         )
-    for (task_id, zone, prefix), ids in _by_lane(back).items():
-        first = min(ids)
-        # The cursor goes back behind the first of them, or the lease would never see them again.
-        await tx.execute(
-            update(lane)
-            .where(lane.c.task_id == task_id, lane.c.zone == zone, lane.c.route_prefix == prefix)
-            .values(
-                queued=lane.c.queued + len(ids),
-                cursor=case((lane.c.cursor < first - 1, lane.c.cursor), else_=first - 1),
-            )
-        )
+    await _back_to_lanes(tx, back, owners)
 
 
-async def held_by_others(tx: Tx, worker_id: int) -> dict[int, list[Held]]:
-    """Calls that other workers hold, by worker: after a crash, those of dead ones."""
+async def held_by(tx: Tx, worker_id: int) -> list[Held]:
+    """Calls that a worker holds: after its death, those to settle."""
     rows = await tx.execute(
-        select(call.c.id, call.c.worker_id, call.c.state, call.c.started_at, call.c.answered_at)
-        .where(call.c.state.in_(ON_THE_LINE), call.c.worker_id != worker_id)
+        select(call.c.id, call.c.lease_no, call.c.state, call.c.started_at, call.c.answered_at)
+        .where(call.c.state.in_(ON_THE_LINE), call.c.worker_id == worker_id)
         .order_by(call.c.id)
     )
-    held: dict[int, list[Held]] = {}
-    for row in rows:
-        held.setdefault(row.worker_id, []).append(Held(row.id, CallState(row.state), row.started_at, row.answered_at))
-    return held
+    return [Held(row.id, row.lease_no, CallState(row.state), row.started_at, row.answered_at) for row in rows]
 
 
-def _parts(call_ids: Iterable[int]) -> Iterator[list[int]]:
-    """The ids, each once, in lists that fit the parameters of one statement."""
-    ids = list(dict.fromkeys(call_ids))
-    for start in range(0, len(ids), _IDS_A_STATEMENT):
-        yield ids[start : start + _IDS_A_STATEMENT]
+async def _held(
+    tx: Tx,
+    worker_id: int,
+    lease_numbers: dict[int, int | None],
+    states: tuple[CallState, ...],
+    *,
+    by_settler: bool = False,
+) -> list[Any]:
+    """Those of the calls that the worker still holds by that lease, locked; none once it is fenced off."""
+    alive = exists().where(worker.c.id == worker_id, worker.c.fenced_at.is_(None))
+    rows = await tx.execute(
+        select(call.c.id, call.c.task_id, call.c.trunk_id, call.c.lease_no)
+        .where(
+            among(call.c.id, list(lease_numbers)),
+            call.c.worker_id == worker_id,
+            call.c.state.in_(states),
+            *([] if by_settler else [alive]),
+        )
+        .order_by(call.c.id)
+        .with_for_update(of=call, key_share=True)
+    )
+    return [row for row in rows if row.lease_no == lease_numbers[row.id]]
 
 
-def _by_lane(rows: Iterable[Any]) -> dict[tuple[int, str, str], list[int]]:
-    """The calls' ids by task, zone and route prefix."""
-    lanes: dict[tuple[int, str, str], list[int]] = {}
-    for row in rows:
-        lanes.setdefault((row.task_id, row.zone, row.route_prefix), []).append(row.id)
-    return lanes
+async def _lock_tasks(tx: Tx, task_ids: list[int]) -> dict[int, Any]:
+    rows = await tx.execute(
+        select(task.c.id, task.c.state, task.c.account_id)
+        .where(among(task.c.id, task_ids))
+        .order_by(task.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row for row in rows}
+
+
+async def _back_to_lanes(tx: Tx, rows: Sequence[Any], owners: dict[int, Any]) -> None:
+    """Routes may have changed since the calls were leased."""
+    for account_id in sorted({owners[row.task_id].account_id for row in rows}):
+        ids = [row.id for row in rows if owners[row.task_id].account_id == account_id]
+        prefix = routes.prefix_column(await routes.prefixes(tx, account_id), account_id)
+        await tx.execute(update(call).where(among(call.c.id, ids)).values(route_prefix=prefix))
+        found = await tx.execute(
+            select(call.c.id, call.c.task_id, call.c.zone, call.c.route_prefix).where(among(call.c.id, ids))
+        )
+        by_lane: dict[tuple[int, str, str], list[int]] = {}
+        for row in found:
+            by_lane.setdefault((row.task_id, row.zone, row.route_prefix), []).append(row.id)
+        for of_lane in sorted(by_lane):
+            await lanes.give_back(tx, *of_lane, by_lane[of_lane])
 
 
 async def _free_lines(tx: Tx, lines: Counter[int]) -> None:
@@ -227,6 +235,6 @@ async def _free_lines(tx: Tx, lines: Counter[int]) -> None:
 
 def _values(result: CallResult) -> dict[str, object]:
     values = msgspec.structs.asdict(result)
-    values["ended_id"] = values.pop("call_id")
-    del values["verdict"], values["trunk_rang"]
-    return values
+    values["id"] = values.pop("call_id")
+    del values["verdict"], values["trunk_rang"], values["lease_no"]
+    return values | {"state": CallState.ENDED}

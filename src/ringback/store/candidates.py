@@ -38,11 +38,11 @@ class _Found(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-async def trunks_of(tx: Tx, engine: str) -> Sequence[Any]:
-    """The trunks of an engine as rows, locked, oldest first; ``has_pool``: it owns caller ids."""
+async def trunks_of(tx: Tx, engine: str, *, lock: bool = True) -> Sequence[Any]:
+    """The trunks of an engine as rows, locked unless told otherwise, oldest first; ``has_pool``: it owns caller ids."""
     has_pool = exists().where(caller_id.c.trunk_id == trunk.c.id).label("has_pool")
     query = select(trunk, has_pool).where(trunk.c.engine == engine).order_by(trunk.c.id)
-    return (await tx.execute(query.with_for_update())).all()
+    return (await tx.execute(query.with_for_update(key_share=True) if lock else query)).all()
 
 
 def any_caller_id(row: Any) -> bool:
@@ -72,7 +72,7 @@ async def caller_id_refused(tx: Tx, task_id: int, *, engine: str) -> str | None:
     if not row.caller_id:
         return None
     asking = Asking(task_id, row.account_id, row.trunk_id, row.caller_id)
-    lanes = (await _resolve(tx, await trunks_of(tx, engine), [asking])).get(task_id, [])
+    lanes = (await _resolve(tx, await trunks_of(tx, engine, lock=False), [asking])).get(task_id, [])
     if lanes and all(of.refused for _, of in lanes):
         return lanes[0][1].problem
     return None

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, insert, literal, select, update
+from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
 from ringback.model.states import CallState
 from ringback.store.schema import call, lane
 
 if TYPE_CHECKING:
-    from ringback.store.database import Tx
+    from collections.abc import Collection
 
-#: Calls that are queued or may be given back to the queue.
-MAY_BE_QUEUED = (CallState.QUEUED, CallState.DIALLING)
+    from ringback.store.database import Tx
 
 
 async def fill(tx: Tx, task_id: int) -> None:
@@ -53,11 +52,27 @@ async def refill(tx: Tx, task_id: int) -> None:
         insert(lane).from_select(
             ["task_id", "zone", "route_prefix", "queued"],
             select(call.c.task_id, call.c.zone, call.c.route_prefix, literal(0))
-            .where(call.c.task_id == task_id, call.c.state.in_(MAY_BE_QUEUED), ~has_lane)
+            .where(call.c.task_id == task_id, call.c.state == CallState.QUEUED, ~has_lane)
             .group_by(call.c.task_id, call.c.zone, call.c.route_prefix),
         )
     )
     await recount(tx, task_id)
+
+
+async def give_back(tx: Tx, task_id: int, zone: str, route_prefix: str, ids: Collection[int]) -> None:
+    """Numbers are in the lane again. The cursor goes back behind the first of them, or no lease would see them."""
+    first = min(ids)
+    changed = await tx.execute(
+        update(lane)
+        .where(lane.c.task_id == task_id, lane.c.zone == zone, lane.c.route_prefix == route_prefix)
+        .values(
+            queued=lane.c.queued + len(ids),
+            cursor=case((lane.c.cursor < first - 1, lane.c.cursor), else_=first - 1),
+        )
+    )
+    if changed.rowcount == 0:
+        values = {"task_id": task_id, "zone": zone, "route_prefix": route_prefix}
+        await tx.execute(insert(lane).values(**values, queued=len(ids), cursor=first - 1))
 
 
 def _in_lane() -> Any:

@@ -7,17 +7,19 @@ an INVITE leave. That order, with ``UNIQUE (task_id, callee)``, is the promise "
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import case, func, select, update
 
-from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
+from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
-from ringback.store import breakers, candidates, engine_nodes, queue, tasks
-from ringback.store.schema import application, call, task, trunk, worker
+from ringback.store import breakers, calls, candidates, engine_nodes, queue, tasks, workers
+from ringback.store.bulk import among
+from ringback.store.schema import account, application, call, task, trunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     call_id: int
+    lease_no: int
     task_id: int
     trunk_id: int
     callee: str
@@ -74,25 +77,16 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     closed_at: dict[int, int] = {}
 
 
-async def register_worker(tx: Tx, *, engine: str, pid: int, now_ms: int) -> int:
-    """A new worker's id: never used before, so nothing held by an earlier process can be taken for its own."""
-    inserted = await tx.execute(insert(worker).values(engine=engine, pid=pid, started_at=now_ms).returning(worker.c.id))
-    return int(inserted.scalar_one())
-
-
-async def worker_ended(tx: Tx, worker_id: int, now_ms: int) -> None:
-    """The worker stopped in good order."""
-    await tx.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now_ms))
-
-
 async def lease(
     tx: Tx,
     *,
     worker_id: int,
+    lease_no: int,
     engine: str,
     now_us: int,
     horizon_us: int,
     grace_us: int,
+    reach_us: int | None = None,
     free_lines: int,
     engine_trouble: str = "",
     headroom: Callable[[int], int] | None = None,
@@ -100,12 +94,20 @@ async def lease(
 ) -> LeaseBatch:
     """Lease the calls that may start within ``horizon_us`` from now.
 
-    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant.
+    ``lease_no`` is larger than in every lease of this worker before, and names this one: see :func:`undo`.
+    A leased call may leave until its slot plus ``grace_us``; a pause or cancel waits for that instant. ``reach_us``:
+    how far ahead of ``now_us`` a lease of any worker ends at most, the same for all; ``horizon_us`` unless given.
     ``engine_trouble``: why the engine takes no call, when that is more than busy lines; then none is leased.
     ``headroom`` tells how many more calls of a trunk may leave before one gets a response. A number that must not or
     cannot be dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is the length of
     a recall minute then.
+
+    Raises:
+        Fenced: others took this worker for dead.
     """
+    reach_us = horizon_us if reach_us is None else reach_us
+    last_no = await workers.lock_own(tx, worker_id)
+    assert lease_no > last_no, "a lease is named once"
     trunks = await candidates.trunks_of(tx, engine)
     runnable = await _runnable(tx, trunks)
     if not runnable:
@@ -116,24 +118,49 @@ async def lease(
         now_us=now_us,
         horizon_us=horizon_us,
         grace_us=grace_us,
+        reach_us=reach_us,
         free_lines=free_lines,
         trunks=[_trunk_view(row, shut[row.id], headroom and headroom(row.id)) for row in trunks],
         tasks=[_view(one) for one in runnable],
+        accounts=await _accounts(tx, runnable),
         engine_trouble=engine_trouble,
     )
     by_task = {one.id: one for one in runnable}
     calling = {one.id: queue.Calling(one.account_id, one.caller_id, one.app_caller_id) for one in runnable}
     picked, skipped = await queue.pick(tx, plan.grants, calling, trunks)
-    leases = [_leased(one, by_task[one.task_id], probe=one.trunk_id in plan.probes) for one in picked]
-    await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=horizon_us + grace_us, grace_us=grace_us)
-    for trunk_id, next_slot_us in plan.next_slot_us.items():
-        await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(next_slot_us=next_slot_us))
+    leases = [
+        _leased(one, by_task[one.task_id], lease_no=lease_no, probe=one.trunk_id in plan.probes) for one in picked
+    ]
+    if leases:
+        await workers.leased(tx, worker_id, lease_no)
+        await _mark(tx, leases, worker_id=worker_id, now_us=now_us, longest_us=reach_us + grace_us, grace_us=grace_us)
+    await _use_trunks(tx, leases, plan)
+    await _serve_accounts(tx, leases, by_task)
     for one in leases:
         if one.probe:
             await breakers.probe_leased(tx, one.trunk_id, one.call_id, one.slot_us // 1000)
     await tasks.finish_done(tx, await queue.skip(tx, skipped), now_us // 1000, minute_seconds=minute_seconds)
     closed_at = {trunk_id: value.closed_at for trunk_id, value in shut.items()}
     return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at)
+
+
+async def undo(tx: Tx, worker_id: int, lease_no: int) -> list[int]:
+    """Give back what a lease gave out whose commit was never confirmed; nothing of it has been dialled.
+
+    When its transaction is still under way, this waits for its end. Returns the ids of the calls.
+    Raises :class:`~ringback.store.workers.Fenced`.
+    """
+    if await workers.lock_own(tx, worker_id) != lease_no:
+        return []
+    ids = list(
+        await tx.scalars(
+            select(call.c.id).where(
+                call.c.worker_id == worker_id, call.c.state == CallState.DIALLING, call.c.lease_no == lease_no
+            )
+        )
+    )
+    await calls.released(tx, worker_id, [(call_id, lease_no) for call_id in ids])
+    return ids
 
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
@@ -149,15 +176,17 @@ async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict
 
 async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
-    trunks = await candidates.trunks_of(tx, engine)
-    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
+    trunks = await candidates.trunks_of(tx, engine, lock=False)
+    shut = await breakers.of_trunks(tx, [row.id for row in trunks], lock=False)
+    runnable = await _runnable(tx, trunks, lock=False)
     return plan_lease(
         now_us=now_us,
         horizon_us=1_000_000,
         grace_us=0,
         free_lines=1_000_000,
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
-        tasks=[_view(one) for one in await _runnable(tx, trunks)],
+        tasks=[_view(one) for one in runnable],
+        accounts=await _accounts(tx, runnable, lock=False),
         engine_trouble=await engine_nodes.why_none(tx, engine, now_us // 1000),
     )
 
@@ -172,6 +201,8 @@ class _Runnable(msgspec.Struct, frozen=True):
     active: int
     served_us: int
     account_id: int
+    account_lines: int | None
+    account_served_us: int
     app_caller_id: str
     lanes: tuple[LaneView, ...]
 
@@ -184,6 +215,7 @@ def _view(one: _Runnable) -> TaskView:
         windows=one.limits.windows,
         lanes=one.lanes,
         served_us=one.served_us,
+        account_id=one.account_id,
     )
 
 
@@ -198,16 +230,20 @@ _RUNNABLE = (
         task.c.served_us,
         application.c.trunk_id,
         application.c.caller_id.label("app_caller_id"),
+        account.c.lines.label("account_lines"),
+        account.c.served_us.label("account_served_us"),
     )
     .join(application, application.c.id == task.c.application_id)
+    .join(account, account.c.id == task.c.account_id)
     .where(task.c.state == TaskState.CALLING, task.c.queued > 0)
     .order_by(task.c.served_us, task.c.id)
-    .with_for_update(of=task, skip_locked=True)
 )
+# A task that is being paused, cancelled or submitted right now is left out; who does that announces it.
+_RUNNABLE_LOCKED = _RUNNABLE.with_for_update(of=task, key_share=True, skip_locked=True)
 
 
-async def _runnable(tx: Tx, trunks: Sequence[Any]) -> list[_Runnable]:
-    rows = (await tx.execute(_RUNNABLE)).all()
+async def _runnable(tx: Tx, trunks: Sequence[Any], *, lock: bool = True) -> list[_Runnable]:
+    rows = (await tx.execute(_RUNNABLE_LOCKED if lock else _RUNNABLE)).all()
     lanes = await candidates.lanes_of(
         tx, trunks, [candidates.Asking(row.id, row.account_id, row.trunk_id, row.caller_id) for row in rows]
     )
@@ -220,6 +256,8 @@ async def _runnable(tx: Tx, trunks: Sequence[Any]) -> list[_Runnable]:
             active=row.active,
             served_us=row.served_us,
             account_id=row.account_id,
+            account_lines=row.account_lines,
+            account_served_us=row.account_served_us,
             app_caller_id=row.app_caller_id,
             lanes=lanes.get(row.id, ()),
         )
@@ -227,9 +265,36 @@ async def _runnable(tx: Tx, trunks: Sequence[Any]) -> list[_Runnable]:
     ]
 
 
-def _leased(one: Picked, of: _Runnable, *, probe: bool) -> Lease:
+async def _accounts(tx: Tx, runnable: list[_Runnable], *, lock: bool = True) -> list[AccountView]:
+    """What the plan needs of the accounts; one with a limit is locked, for other engines may carry its calls too."""
+    limited = sorted({one.account_id for one in runnable if one.account_lines is not None})
+    active: dict[int, int] = {}
+    if limited:
+        if lock:
+            own = select(account.c.id).where(account.c.id.in_(limited)).order_by(account.c.id)
+            await tx.execute(own.with_for_update(key_share=True))
+        rows = await tx.execute(
+            select(task.c.account_id, func.sum(task.c.active).label("active"))
+            .where(task.c.account_id.in_(limited), task.c.active > 0)
+            .group_by(task.c.account_id)
+        )
+        active = {row.account_id: row.active for row in rows}
+    found = {
+        one.account_id: AccountView(
+            id=one.account_id,
+            lines=one.account_lines,
+            active=active.get(one.account_id, 0),
+            served_us=one.account_served_us,
+        )
+        for one in runnable
+    }
+    return list(found.values())
+
+
+def _leased(one: Picked, of: _Runnable, *, lease_no: int, probe: bool) -> Lease:
     return Lease(
         call_id=one.call_id,
+        lease_no=lease_no,
         task_id=one.task_id,
         trunk_id=one.trunk_id,
         callee=one.callee,
@@ -260,18 +325,24 @@ async def _mark(tx: Tx, leases: list[Lease], *, worker_id: int, now_us: int, lon
     """The calls are held by the worker, and the counters say so. No call leaves later than ``longest_us`` from now."""
     now_ms = now_us // 1000
     longest_ms = (now_us + longest_us) // 1000 + 1
-    by_trunk: dict[int, list[Lease]] = {}
+    by_trunk: dict[int, list[int]] = {}
     by_task: dict[int, list[Lease]] = {}
     for one in leases:
-        by_trunk.setdefault(one.trunk_id, []).append(one)
+        by_trunk.setdefault(one.trunk_id, []).append(one.call_id)
         by_task.setdefault(one.task_id, []).append(one)
-    for trunk_id, held in by_trunk.items():
-        await tx.execute(
+    for trunk_id, ids in by_trunk.items():
+        marked = await tx.execute(
             update(call)
-            .where(call.c.id.in_([one.call_id for one in held]), call.c.state == CallState.QUEUED)
-            .values(state=CallState.DIALLING, worker_id=worker_id, trunk_id=trunk_id, started_at=now_ms)
+            .where(among(call.c.id, ids), call.c.state == CallState.QUEUED)
+            .values(
+                state=CallState.DIALLING,
+                worker_id=worker_id,
+                trunk_id=trunk_id,
+                lease_no=leases[0].lease_no,
+                started_at=now_ms,
+            )
         )
-        await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(busy=trunk.c.busy + len(held)))
+        assert marked.rowcount == len(ids), "a number left the queue while its task was locked"
     for task_id, held in by_task.items():
         served_us = max(one.slot_us for one in held)
         leaves_until = (served_us + grace_us) // 1000 + 1
@@ -287,3 +358,24 @@ async def _mark(tx: Tx, leases: list[Lease], *, worker_id: int, now_us: int, lon
                 leaves_until=case((earlier, task.c.leaves_until), else_=leaves_until),
             )
         )
+
+
+async def _use_trunks(tx: Tx, leases: list[Lease], plan: Plan) -> None:
+    """The lines that the calls take, and when the next call of each trunk may leave."""
+    lines = Counter(one.trunk_id for one in leases)
+    for trunk_id in sorted(lines.keys() | plan.next_slot_us.keys()):
+        values: dict[str, Any] = {}
+        if lines[trunk_id]:
+            values["busy"] = trunk.c.busy + lines[trunk_id]
+        if trunk_id in plan.next_slot_us:
+            values["next_slot_us"] = plan.next_slot_us[trunk_id]
+        await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(**values))
+
+
+async def _serve_accounts(tx: Tx, leases: list[Lease], by_task: dict[int, _Runnable]) -> None:
+    served: dict[int, int] = {}
+    for one in leases:
+        account_id = by_task[one.task_id].account_id
+        served[account_id] = max(one.slot_us, served.get(account_id, 0))
+    for account_id in sorted(served):
+        await tx.execute(update(account).where(account.c.id == account_id).values(served_us=served[account_id]))

@@ -10,7 +10,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from ringback.store.database import StoreUnavailable, sqlite_file
+from ringback.store.database import StoreUnavailable
+from ringback.store.sqlite import sqlite_file
 
 
 class DiallerLock:
@@ -21,7 +22,7 @@ class DiallerLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock; a database in memory needs none.
+        """Take the lock; a database in memory needs none, and in PostgreSQL many may dial.
 
         Raises:
             StoreUnavailable: another process has it, or the file beside the database cannot be made.

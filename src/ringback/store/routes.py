@@ -9,7 +9,7 @@ from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select,
 
 from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import RoutePrefixes, checked_prefix, lengths_of
-from ringback.model.states import TASK
+from ringback.model.states import TASK, CallState
 from ringback.store import lanes
 from ringback.store.schema import account, call, task, trunk
 from ringback.store.schema_routing import route
@@ -125,6 +125,7 @@ async def _lanes_follow(tx: Tx, account_id: int | None, prefix: str) -> None:
         select(task.c.id, task.c.account_id)
         .where(task.c.state.not_in(TASK.final_states()), task.c.queued + task.c.active > 0, *of)
         .order_by(task.c.id)
+        .with_for_update(key_share=True)
     )
     known: dict[int, RoutePrefixes] = {}
     for row in rows.all():
@@ -136,7 +137,7 @@ async def _lanes_follow(tx: Tx, account_id: int | None, prefix: str) -> None:
         begins = [call.c.callee.between(prefix, prefix.ljust(MAX_DIGITS, "9"))] if prefix else []
         changed = await tx.execute(
             update(call)
-            .where(call.c.task_id == row.id, call.c.state.in_(lanes.MAY_BE_QUEUED), *begins)
+            .where(call.c.task_id == row.id, call.c.state == CallState.QUEUED, *begins)
             .values(route_prefix=prefix_column(known[row.account_id], row.account_id))
         )
         if changed.rowcount:

@@ -57,6 +57,10 @@ account = Table(
     Column("time_zone", String(64), nullable=False, server_default="UTC"),
     # Which of the two published envelopes the vendor's door answers with.
     Column("envelope", String(8), nullable=False, server_default="both"),
+    # How many calls it may have at once; NULL: as many as its trunks carry.
+    Column("lines", Integer, CheckConstraint("lines > 0", name="lines")),
+    # Fairness: the latest slot that one of its tasks was given, epoch microseconds.
+    Column("served_us", BigInteger, nullable=False, server_default="0"),
     # Networks (CIDR) that may call; an empty list allows every address.
     Column("allowed_networks", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -130,17 +134,6 @@ template_audio = Table(
     Column("pcm", LargeBinary, nullable=False),
 )
 
-worker = Table(
-    "worker",
-    metadata,
-    _key(),
-    Column("engine", String(16), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
-    sqlite_autoincrement=True,
-)
-
 task = Table(
     "task",
     metadata,
@@ -183,8 +176,10 @@ task = Table(
 )
 _WAITING = text("state = 'waiting'")
 _CALLING = text("state = 'calling'")
+_ACTIVE = text("active > 0")
 Index("ix_task_waiting", task.c.send_at, sqlite_where=_WAITING, postgresql_where=_WAITING)
 Index("ix_task_calling", task.c.served_us, sqlite_where=_CALLING, postgresql_where=_CALLING)
+Index("ix_task_active", task.c.account_id, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
 Index("ix_task_listed", task.c.account_id, task.c.created_at)
 
 lane = Table(
@@ -212,6 +207,8 @@ call = Table(
     _state_column(CALL),
     Column("worker_id", _ID),
     Column("trunk_id", _ID),
+    # Which of its worker's leases it left the queue with: what comes of an earlier one is no longer its result.
+    Column("lease_no", BigInteger),
     Column("started_at", BigInteger),
     Column("answered_at", BigInteger),
     Column("ended_at", BigInteger),
@@ -312,7 +309,9 @@ ELSEWHERE: tuple[Table, ...] = (
     schema_routing.caller_id,
     schema_routing.route,
     schema_routing.denied,
+    schema_engine.worker,
     schema_engine.engine_node,
+    schema_engine.draining_node,
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.

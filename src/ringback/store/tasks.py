@@ -13,6 +13,7 @@ from ringback.model.task import Limits
 from ringback.model.windows import next_opening
 from ringback.store import denials, lanes, nodes, routes
 from ringback.store.accounts import NameTaken
+from ringback.store.bulk import insert_plain
 from ringback.store.schema import application, call, lane, task, template
 
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
         raise NameTaken(f"taskName: a task named {spec.name!r} exists already") from None
     task_id = int(inserted.scalar_one())
     route_prefix = (await routes.prefixes(tx, account_id)).of
-    # The driver's own executemany: building 200,000 parameter dictionaries would cost more than the inserts.
-    await tx.exec_driver_sql(
-        "INSERT INTO call (task_id, callee, zone, texts, route_prefix) VALUES (?, ?, ?, ?, ?)",
-        [(task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls],
+    await insert_plain(
+        tx,
+        call,
+        ("task_id", "callee", "zone", "texts", "route_prefix"),
+        ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls),
     )
     await lanes.fill(tx, task_id)
     return task_id

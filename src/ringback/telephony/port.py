@@ -176,6 +176,8 @@ class Engine(Protocol):
     """Places calls."""
 
     name: str
+    #: What calls of this engine are known by where they are, when they outlive its process; empty when they do not.
+    known_as: str
 
     async def start(self) -> None:
         """Make ready to place calls. Raises :class:`EngineUnavailable` with a reason for people."""
@@ -202,5 +204,8 @@ class Engine(Protocol):
             EngineUnavailable: nothing was sent, so the call may be placed later.
         """
 
-    async def settle(self, call_id: int) -> Ended | None:
-        """What became of a call that a dead process held; ``None`` when the engine cannot say."""
+    async def settle(self, call_id: int, *, of: str) -> Ended | None:
+        """What became of a call that a dead process held; ``None`` when the engine cannot say.
+
+        ``of`` is what the engine of that process was known as. A call that still lives is ended.
+        """

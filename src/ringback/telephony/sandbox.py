@@ -64,6 +64,7 @@ class SandboxEngine:
     """
 
     name = "sandbox"
+    known_as = ""
 
     def __init__(self, clock: Clock, *, lines: int = DEFAULT_LINES) -> None:
         self._clock = clock
@@ -112,9 +113,9 @@ class SandboxEngine:
         self._legs[order.call_id] = leg
         return leg
 
-    async def settle(self, call_id: int) -> Ended | None:
+    async def settle(self, call_id: int, *, of: str) -> Ended | None:
         """Calls of the sandbox die with its process."""
-        del call_id
+        del call_id, of
         return None
 
     @property

@@ -76,7 +76,7 @@ def test_the_same_call_is_not_placed_at_two_nodes_at_once():
 def test_what_an_earlier_process_left_is_settled_and_hung_up():
     async def story(engine, first, second):
         second.channels.update({channel(1): "Up", channel(2): "Ringing", channel(10): "Up"})
-        up, ringing, gone = [await engine.settle(call_id) for call_id in (1, 2, 3)]
+        up, ringing, gone = [await engine.settle(call_id, of=engine.known_as) for call_id in (1, 2, 3)]
         assert (up.sip_code, up.hung_up_by, up.engine_failed) == (200, HungUpBy.RINGBACK, False)
         assert (ringing.sip_code, ringing.hung_up_by) == (487, None)
         assert gone is None
@@ -90,10 +90,10 @@ def test_a_node_that_is_away_or_says_nothing_does_not_hold_the_settling_up():
         second.channels[channel(1)] = "Up"
         await first.shut()
         await until(lambda: not engine.nodes[0].connected)
-        assert (await engine.settle(1)).sip_code == 200
+        assert (await engine.settle(1, of=engine.known_as)).sip_code == 200
         second.fail("GET /channels", Fault(close=True), times=2)
         second.channels[channel(2)] = "Up"
-        assert await engine.settle(2) is None
+        assert await engine.settle(2, of=engine.known_as) is None
         await first.open()
 
     run(story, nodes=2)

@@ -281,7 +281,7 @@ def test_before_an_earlier_process_is_settled_its_calls_are_left_alone():
         ari.channels[channel(5)] = "Ringing"
         await ari.feed("Dial", channel(5), dialstatus="")
         await asyncio.sleep(0)
-        end = await engine.settle(5)
+        end = await engine.settle(5, of=engine.known_as)
         assert end is not None
         assert len(ari.of("DELETE")) == 1
 

@@ -295,11 +295,14 @@ def test_a_new_process_settles_and_sweeps_what_the_dead_one_left(asterisk, monke
                 await events_until(await dead.dial(order(peer, callee, call_id)), event)
             await drop(dead)
             engine = await started(asterisk)
-            up, ringing = await engine.settle(ids[0]), await engine.settle(ids[1])
+            up, ringing = (
+                await engine.settle(ids[0], of=engine.known_as),
+                await engine.settle(ids[1], of=engine.known_as),
+            )
             assert up is not None
             assert ringing is not None
             assert (up.sip_code, ringing.sip_code) == (200, 487)
-            assert await engine.settle(10**9) is None
+            assert await engine.settle(10**9, of=engine.known_as) is None
             await peer.calls[0].wait_for("BYE")
             await peer.calls[1].wait_for("CANCEL")
             assert peer.calls[2].count("BYE") == peer.calls[3].count("CANCEL") == 0

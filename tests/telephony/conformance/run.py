@@ -131,6 +131,7 @@ class _Placing:
         )
         lease = Lease(
             call_id=call_id,
+            lease_no=1,
             task_id=_TASK_ID,
             trunk_id=1,
             callee=callee,

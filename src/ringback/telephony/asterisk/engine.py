@@ -63,7 +63,7 @@ class AsteriskEngine:
         self._clock = clock
         self._addresses = addresses
         self._sounds = sounds
-        self._app = app
+        self._app = self.known_as = app
         self._detect_machines = detect_machines
         self.nodes: list[Node] = []
         self._running: list[asyncio.Task[None]] = []
@@ -152,8 +152,9 @@ class AsteriskEngine:
             return leg
         raise refusal
 
-    async def settle(self, call_id: int) -> Ended | None:
-        """Ask every node for the channel of a call that a dead process placed. One that lives is hung up.
+    async def settle(self, call_id: int, *, of: str) -> Ended | None:
+        """Ask every node for the channel of a call that a dead process placed under the name ``of``. One that lives is
+        hung up.
 
         ``None`` when no node knows it (any more).
         """
@@ -161,7 +162,7 @@ class AsteriskEngine:
             if not node.connected:
                 continue  # each call would wait for it; when it comes back, a channel that still lives there is hung up
             try:
-                channel = await node.settle(call_id)
+                channel = await node.settle(call_id, of)
             except AriUnreachable as error:
                 _log.warning("cannot ask for a call", node=node.address.name, call_id=call_id, error=str(error))
                 continue

@@ -122,12 +122,12 @@ class Node:
             leg.dialling = False
         return leg
 
-    async def settle(self, call_id: int) -> Channel | None:
-        """The channel of a call that an earlier process placed, hung up now; ``None`` when there is none.
+    async def settle(self, call_id: int, of: str) -> Channel | None:
+        """The channel of a call that a process known as ``of`` placed, hung up now; ``None`` when there is none.
 
         Raises :class:`AriUnreachable` when Asterisk cannot be asked.
         """
-        channel = await self.ask(channel_id(self.app, call_id))
+        channel = await self.ask(channel_id(of, call_id))
         if channel is not None:
             await self.command("DELETE", f"/channels/{channel.id}")
         return channel

@@ -65,6 +65,7 @@ class SipEngine:
     """
 
     name = "sip"
+    known_as = ""
 
     def __init__(
         self,
@@ -145,8 +146,9 @@ class SipEngine:
             _log.debug("dialled", call_id=order.call_id, callee=masked(order.callee), worker=worker.pid)
             return leg
 
-    async def settle(self, call_id: int) -> Ended | None:
+    async def settle(self, call_id: int, *, of: str) -> Ended | None:
         """Always ``None``: the calls of this engine die with the process that placed them, and tell nobody."""
+        del of
         if any(worker.has_call(call_id) for worker in self._workers):
             _log.warning("asked to settle a call that is still up here", call_id=call_id)
         return None

@@ -59,6 +59,18 @@ WHEN OLD.state <> NEW.state AND OLD.state || ' ' || NEW.state NOT IN (
 BEGIN SELECT RAISE(ABORT, 'illegal node state change'); END""",
 )
 
+#: What the guards do in PostgreSQL, where a trigger calls a function.
+REFUSE = """CREATE FUNCTION refuse_state_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'illegal % state change', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$"""
+
+
+def _for_postgresql(guard: str) -> str:
+    """The same guard: the condition in brackets, a function instead of a statement."""
+    head, _, rest = guard.partition("\nWHEN ")
+    condition, _, refusal = rest.partition("\nBEGIN ")
+    name = refusal.split("illegal ")[1].split(" ")[0]
+    return f"{head} FOR EACH ROW\nWHEN ({condition})\nEXECUTE FUNCTION refuse_state_change('{name}')"
+
 
 def upgrade() -> None:
     op.create_table(
@@ -341,5 +353,10 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'in_progress'"),
         postgresql_where=sa.text("state = 'in_progress'"),
     )
-    for guard in GUARDS:
-        op.execute(guard)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(REFUSE)
+        for guard in GUARDS:
+            op.execute(_for_postgresql(guard))
+    else:
+        for guard in GUARDS:
+            op.execute(guard)

@@ -98,7 +98,17 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
     )
-    # A primary key cannot grow a column: the table is made anew. No other table refers to it.
+    if op.get_bind().dialect.name == "postgresql":
+        op.add_column("lane", sa.Column("route_prefix", sa.String(length=18), server_default="", nullable=False))
+        op.alter_column("lane", "route_prefix", server_default=None)
+        op.drop_constraint("pk_lane", "lane")
+        op.create_primary_key("pk_lane", "lane", ["task_id", "zone", "route_prefix"])
+    else:
+        _make_lane_anew()
+
+
+def _make_lane_anew() -> None:
+    """SQLite cannot add a column to a primary key. No other table refers to this one."""
     op.rename_table("lane", "lane_before")
     op.create_table(
         "lane",
