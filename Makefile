@@ -20,8 +20,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(READY)
 
-parts: ## Fetch Asterisk and SIPp for the telephony tests into .cache (no root, nothing installed)
+parts: ## Fetch what the tests drive and this machine lacks into .cache (no root, nothing installed)
 	@bash tests/parts/fetch_telephony.sh
+	@bash tests/parts/fetch_postgres.sh
 
 demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo

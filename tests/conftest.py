@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
 from ringback.telephony.sip.engine import available
+from tests.parts.postgres_process import PostgresProcess, postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresProcess]:
+    """A PostgreSQL of this test process's own, started when first asked for. Who asks needs ``enable_socket``."""
+    with postgres() as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
