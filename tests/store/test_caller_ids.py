@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from ringback.store import caller_ids, candidates, leases, routes, trunks
 from tests.store.rig import ENGINE, Database, Rig
@@ -78,6 +79,10 @@ def test_what_is_no_number_cannot_be_stripped_or_added(database: Database, chang
 @pytest.mark.parametrize("hostile", ["+\r\nX-Evil: 1", "0@evil", "0;x=", "٠", "9" * 33])
 def test_a_prefix_that_got_into_the_database_some_other_way_is_never_dialled(database: Database, hostile: str) -> None:
     async def story(rig: Rig) -> None:
+        if database.kind == "postgresql" and len(hostile) > 20:
+            with pytest.raises(DBAPIError, match="value too long"):
+                await rig.run_sql("UPDATE trunk SET prefix = :prefix", prefix=hostile)
+            return
         await rig.run_sql("UPDATE trunk SET prefix = :prefix", prefix=hostile)
         task_id = await rig.new_task([BERLIN])
         assert await rig.lease() == []

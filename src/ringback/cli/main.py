@@ -9,6 +9,7 @@ from ringback.cli import (
     accounts,
     asterisk,
     campaigns,
+    database,
     demo,
     denials,
     farend,
@@ -41,6 +42,7 @@ app.command("demo")(demo.demo)
 app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
 app.command("farend")(farend.farend)
+app.command("migrate")(database.migrate)
 
 
 @app.command("version")

@@ -13,6 +13,7 @@ import typer
 from ringback.cli.common import configure_logging, run, settings
 from ringback.cli.role import Role
 from ringback.clock import RealClock
+from ringback.store.database import shown_url
 
 if TYPE_CHECKING:
     from ringback.cli.server import Server
@@ -37,7 +38,7 @@ def serve(
                 loop.add_signal_handler(number, _on_signal, server)
             if server.url:
                 typer.echo(f"ringback listening on {server.url}")
-            typer.echo(f"ringback ready: {in_force.telephony} telephony, {in_force.database_url}")
+            typer.echo(f"ringback ready: {in_force.telephony} telephony, {shown_url(in_force.database_url)}")
             await server.wait()
 
     run(work())

@@ -60,27 +60,25 @@ async def create(
     now_ms: int,
 ) -> int:
     """A new account with its first application. Returns its id. Raises :class:`NameTaken`."""
+    values = {
+        "name": name,
+        "api_key": api_key,
+        "api_secret": api_secret,
+        "time_zone": time_zone,
+        "envelope": envelope,
+        "allowed_networks": list(allowed_networks),
+        "created_at": now_ms,
+    }
     try:
-        inserted = await tx.execute(
-            insert(account)
-            .values(
-                name=name,
-                api_key=api_key,
-                api_secret=api_secret,
-                time_zone=time_zone,
-                envelope=envelope,
-                allowed_networks=list(allowed_networks),
-                created_at=now_ms,
-            )
-            .returning(account.c.id)
-        )
-        account_id = int(inserted.scalar_one())
-        await tx.execute(
-            insert(application).values(account_id=account_id, app_id=DEFAULT_APP_ID, caller_id="", created_at=now_ms)
-        )
+        async with tx.begin_nested():
+            inserted = await tx.execute(insert(account).values(**values).returning(account.c.id))
     except IntegrityError as error:
         taken = "API key" if "api_key" in str(error.orig) else f"name {name!r}"
         raise NameTaken(f"an account with this {taken} exists already") from None
+    account_id = int(inserted.scalar_one())
+    await tx.execute(
+        insert(application).values(account_id=account_id, app_id=DEFAULT_APP_ID, caller_id="", created_at=now_ms)
+    )
     return account_id
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import insert, select, update
@@ -17,10 +17,13 @@ from ringback.model.breaker import (
     probing,
     without_strikes,
 )
+from ringback.store.bulk import among
 from ringback.store.schema_breaker import breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy import Select
 
     from ringback.store.database import Tx
 
@@ -40,16 +43,24 @@ async def create(tx: Tx, trunk_id: int) -> None:
     await tx.execute(insert(breaker).values(trunk_id=trunk_id))
 
 
-async def of_trunks(tx: Tx, trunk_ids: Iterable[int], *, lock: bool = True) -> dict[int, Breaker]:
-    """The breakers of these trunks, by trunk id; locked unless told otherwise."""
-    query = select(breaker).where(breaker.c.trunk_id.in_(list(trunk_ids))).order_by(breaker.c.trunk_id)
-    rows = await tx.execute(query.with_for_update() if lock else query)
+async def of_trunks(tx: Tx, trunk_ids: Iterable[int]) -> dict[int, Breaker]:
+    """The breakers of these trunks, by trunk id."""
+    return await _found(tx, select(breaker), trunk_ids)
+
+
+async def locked(tx: Tx, trunk_ids: Iterable[int]) -> dict[int, Breaker]:
+    """The same, locked until the end of the transaction."""
+    return await _found(tx, select(breaker).with_for_update(), trunk_ids)
+
+
+async def _found(tx: Tx, query: Select[Any], trunk_ids: Iterable[int]) -> dict[int, Breaker]:
+    rows = await tx.execute(query.where(among(breaker.c.trunk_id, list(trunk_ids))).order_by(breaker.c.trunk_id))
     return {row.trunk_id: msgspec.convert(row, Breaker, from_attributes=True) for row in rows}
 
 
 async def judged(tx: Tx, evidence: Sequence[Judged], now_ms: int) -> None:
     """Calls have ended, in this order."""
-    before = await of_trunks(tx, {one.trunk_id for one in evidence})
+    before = await locked(tx, {one.trunk_id for one in evidence})
     after = dict(before)
     for one in evidence:
         value = after[one.trunk_id]
@@ -74,7 +85,7 @@ async def call_rings(tx: Tx, trunk_id: int, call_id: int, now_ms: int) -> None:
 async def calls_released(tx: Tx, calls: Iterable[tuple[int, int]]) -> None:
     """Calls (trunk id, call id) were not placed: where one was the probe of its trunk, the next may follow at once."""
     held = list(calls)
-    for trunk_id, before in (await of_trunks(tx, {trunk_id for trunk_id, _ in held})).items():
+    for trunk_id, before in (await locked(tx, {trunk_id for trunk_id, _ in held})).items():
         after = before
         for of_trunk, call_id in held:
             if of_trunk == trunk_id:
@@ -89,7 +100,7 @@ async def close(tx: Tx, trunk_id: int, now_ms: int) -> None:
 
 
 async def _change(tx: Tx, trunk_id: int, change: Callable[[Breaker], Breaker]) -> None:
-    before = (await of_trunks(tx, [trunk_id]))[trunk_id]
+    before = (await locked(tx, [trunk_id]))[trunk_id]
     after = change(before)
     if after != before:
         await _save(tx, trunk_id, after)

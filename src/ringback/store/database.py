@@ -174,3 +174,8 @@ def parsed_url(url: str) -> URL:
         raise StoreUnavailable(
             "the database URL cannot be read; use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
         ) from None
+
+
+def shown_url(url: str) -> str:
+    """The database URL for people: without its password."""
+    return parsed_url(url).render_as_string(hide_password=True)

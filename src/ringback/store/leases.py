@@ -112,7 +112,7 @@ async def lease(
     runnable = await _runnable(tx, trunks)
     if not runnable:
         return LeaseBatch([], {}, {}, None)
-    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
+    shut = await breakers.locked(tx, [row.id for row in trunks])
     routes = {row.id: msgspec.convert(row, Route, from_attributes=True) for row in trunks}
     plan = plan_lease(
         now_us=now_us,
@@ -177,7 +177,7 @@ async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict
 async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
     trunks = await candidates.trunks_of(tx, engine, lock=False)
-    shut = await breakers.of_trunks(tx, [row.id for row in trunks], lock=False)
+    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
     runnable = await _runnable(tx, trunks, lock=False)
     return plan_lease(
         now_us=now_us,

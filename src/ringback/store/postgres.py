@@ -35,7 +35,7 @@ _CONNECT_SECONDS: Final = 5.0
 _OLDEST_VERSION: Final = 150000
 #: A process that stands still inside a transaction holds locks that everybody waits for: PostgreSQL ends the
 #: transaction after so long. Far less than the time after which a worker counts as dead.
-IDLE_IN_TRANSACTION_SECONDS: Final = 3.0
+IDLE_IN_TRANSACTION_SECONDS: Final = 5.0
 #: Of the advisory lock that only one migration at a time holds. Any number, always the same.
 _MIGRATION_LOCK: Final = 7_241_500_001
 

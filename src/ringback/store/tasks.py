@@ -73,24 +73,23 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
 
     Raises :class:`~ringback.store.accounts.NameTaken`.
     """
+    values = {
+        "account_id": account_id,
+        "application_id": spec.application_id,
+        "name": spec.name,
+        "template_id": spec.template_id,
+        "caller_id": spec.caller_id,
+        "limits": msgspec.json.encode(spec.limits).decode(),
+        "send_at": now_ms if spec.send_at is None else spec.send_at,
+        "total": len(calls),
+        "queued": len(calls),
+        "created_at": now_ms,
+        "modified_at": now_ms,
+    }
     try:
-        inserted = await tx.execute(
-            insert(task)
-            .values(
-                account_id=account_id,
-                application_id=spec.application_id,
-                name=spec.name,
-                template_id=spec.template_id,
-                caller_id=spec.caller_id,
-                limits=msgspec.json.encode(spec.limits).decode(),
-                send_at=now_ms if spec.send_at is None else spec.send_at,
-                total=len(calls),
-                queued=len(calls),
-                created_at=now_ms,
-                modified_at=now_ms,
-            )
-            .returning(task.c.id)
-        )
+        # A savepoint: in PostgreSQL an error would spoil the whole transaction.
+        async with tx.begin_nested():
+            inserted = await tx.execute(insert(task).values(**values).returning(task.c.id))
     except IntegrityError as error:
         if "task.name" not in str(error.orig) and "uq_task" not in str(error.orig):
             raise

@@ -89,26 +89,24 @@ async def add(
 
     Raises :class:`~ringback.store.accounts.NameTaken`; ValueError for a ``strip`` or ``prefix`` that is no number.
     """
+    values = {
+        "name": name,
+        "engine": engine,
+        "host": host,
+        "port": port,
+        "username": username,
+        "password": password,
+        "calls_per_second": calls_per_second,
+        "channels": channels,
+        "account_id": account_id,
+        "strip": checked_strip(strip),
+        "prefix": checked_added(prefix),
+        "caller_ids": caller_ids,
+        "created_at": now_ms,
+    }
     try:
-        inserted = await tx.execute(
-            insert(trunk)
-            .values(
-                name=name,
-                engine=engine,
-                host=host,
-                port=port,
-                username=username,
-                password=password,
-                calls_per_second=calls_per_second,
-                channels=channels,
-                account_id=account_id,
-                strip=checked_strip(strip),
-                prefix=checked_added(prefix),
-                caller_ids=caller_ids,
-                created_at=now_ms,
-            )
-            .returning(trunk.c.id)
-        )
+        async with tx.begin_nested():
+            inserted = await tx.execute(insert(trunk).values(**values).returning(trunk.c.id))
     except IntegrityError as error:
         if "trunk.name" not in str(error.orig) and "uq_trunk" not in str(error.orig):
             raise
@@ -172,7 +170,8 @@ async def change(
     if any(value is not None for value in (host, port, username, password)):
         await reset(tx, name, now_ms)
     try:
-        await tx.execute(update(trunk).where(trunk.c.name == name).values(**values))
+        async with tx.begin_nested():
+            await tx.execute(update(trunk).where(trunk.c.name == name).values(**values))
     except IntegrityError as error:
         if "ck_trunk_busy" not in str(error.orig):
             raise
@@ -213,7 +212,9 @@ async def allow_caller_ids(tx: Tx, trunk_id: int, rule: str | None) -> None:
 
 async def remove(tx: Tx, name: str) -> bool:
     """Remove a trunk. False when there is none of that name. Raises :class:`TrunkInUse`."""
-    trunk_id = (await tx.execute(select(trunk.c.id).where(trunk.c.name == name))).scalar_one_or_none()
+    # Locked, so that no lease gives it a call in between.
+    of_name = select(trunk.c.id).where(trunk.c.name == name).with_for_update()
+    trunk_id = (await tx.execute(of_name)).scalar_one_or_none()
     if trunk_id is None:
         return False
     used = await tx.scalar(select(exists().where(call.c.trunk_id == trunk_id)))
