@@ -113,9 +113,9 @@ class Rig:
         async with self.store.write() as tx:
             return await templates.add(tx, TEMPLATE, {}, account_id=account_id, now_ms=self.clock.ms)
 
-    async def new_worker(self) -> int:
+    async def new_worker(self, *, engine: str = ENGINE) -> int:
         async with self.store.write() as tx:
-            return await workers.register(tx, engine=ENGINE, pid=1, now_ms=self.clock.ms)
+            return await workers.register(tx, engine=engine, pid=1, now_ms=self.clock.ms)
 
     async def new_task(
         self,

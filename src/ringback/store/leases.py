@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import case, func, select, update
 
 from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
+from ringback.model.engine_node import STALE_MS
 from ringback.model.states import CallState, TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
@@ -187,8 +188,15 @@ async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
         tasks=[_view(one) for one in runnable],
         accounts=await _accounts(tx, runnable, lock=False),
-        engine_trouble=await engine_nodes.why_none(tx, engine, now_us // 1000),
+        engine_trouble=await _why_none(tx, engine, now_us // 1000),
     )
+
+
+async def _why_none(tx: Tx, engine: str, now_ms: int) -> str:
+    """Why the engine takes no call, as far as its workers tell."""
+    if not await workers.seen_lately(tx, engine, now_ms - STALE_MS):
+        return "no dialler runs"
+    return await engine_nodes.why_none(tx, engine, now_ms)
 
 
 class _Runnable(msgspec.Struct, frozen=True):
