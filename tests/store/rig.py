@@ -159,7 +159,12 @@ class Rig:
             return due
 
     async def lease_batch(
-        self, *, worker: int | None = None, free_lines: int = 100_000, horizon_us: int = HORIZON_US
+        self,
+        *,
+        worker: int | None = None,
+        free_lines: int = 100_000,
+        horizon_us: int = HORIZON_US,
+        engine: str = ENGINE,
     ) -> LeaseBatch:
         """One lease transaction, as a dialler makes it."""
         self._lease_no += 1
@@ -168,7 +173,7 @@ class Rig:
                 tx,
                 worker_id=worker or self.worker,
                 lease_no=self._lease_no,
-                engine=ENGINE,
+                engine=engine,
                 now_us=self.clock.us,
                 horizon_us=horizon_us,
                 grace_us=GRACE_US,

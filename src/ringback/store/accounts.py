@@ -25,7 +25,7 @@ class NameTaken(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address."""
+    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address; ``lines`` its most calls at once."""
 
     id: int
     name: str
@@ -34,6 +34,7 @@ class Account(msgspec.Struct, frozen=True):
     time_zone: str
     envelope: str
     allowed_networks: tuple[str, ...]
+    lines: int | None = None
 
     def __repr__(self) -> str:
         return f"Account(id={self.id}, name={self.name!r})"
@@ -115,6 +116,11 @@ async def change(
         await tx.execute(update(account).where(account.c.id == account_id).values(**values))
 
 
+async def limit(tx: Tx, account_id: int, lines: int | None) -> None:
+    """Let it have so many calls at once at most; ``None``: as many as its trunks carry. Calls in the air go on."""
+    await tx.execute(update(account).where(account.c.id == account_id).values(lines=lines))
+
+
 async def application_of(tx: Tx, account_id: int, app_id: str) -> Application | None:
     """The account's application with that ``appId``."""
     row = (
@@ -135,6 +141,7 @@ _ACCOUNTS = select(
     account.c.time_zone,
     account.c.envelope,
     account.c.allowed_networks,
+    account.c.lines,
 )
 
 
