@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests of real programs in real time: each has the machine to itself. All others run beside one another.
+ALONE := tests/telephony tests/e2e
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony clean
@@ -28,7 +31,8 @@ demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo
 
 test: install parts lint types floors ## Everything: lint, types, floors, then all tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS) $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(ALONE)
 
 lint: install ## Check style
 	$(BIN)/ruff check .
