@@ -16,7 +16,7 @@ from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import FlowState
 from ringback.model.task import Limits, NewCall, TaskSpec
 from ringback.model.template import Hangup, Template
-from ringback.store import accounts, calls, flows, leases, nodes, tasks, templates, trunks
+from ringback.store import accounts, calls, flows, leases, node_start, nodes, submission, tasks, templates, trunks
 from ringback.store.calls import CallResult
 from ringback.store.database import Store, open_store
 from ringback.store.flows import FlowDetail
@@ -148,10 +148,7 @@ class Rig:
     async def submit(self) -> list[int]:
         """Submit what is due."""
         async with self.store.write() as tx:
-            due = await tasks.due(tx, self.clock.ms, 100)
-            for task_id in due:
-                await tasks.submit(tx, task_id, self.clock.ms, minute_seconds=60)
-            return due
+            return await submission.submit_due(tx, self.clock.ms, 100, minute_seconds=60)
 
     async def lease_batch(
         self, *, worker: int | None = None, free_lines: int = 100_000, horizon_us: int = HORIZON_US
@@ -239,7 +236,7 @@ class Rig:
 
     async def start_node(self, node_id: int) -> int | None:
         async with self.store.write() as tx:
-            return await nodes.start(tx, node_id, self.clock.ms)
+            return (await node_start.start_due(tx, self.clock.ms, 1, only=node_id)).get(node_id)
 
     async def start_next_node(self) -> int | None:
         """Go to the instant at which the next node is due, start it and submit its task. Returns that task."""

@@ -271,21 +271,26 @@ async def close_after_cancel(tx: Tx, flow_id: int, now_ms: int) -> None:
 
 
 async def _cancel_from_node(tx: Tx, account_id: int, node_id: int, now_ms: int) -> None:
-    own = select(flow.c.id).where(flow.c.account_id == account_id)
-    cancelled = await tx.execute(
-        update(node)
-        .where(node.c.id == node_id, node.c.flow_id.in_(own), node.c.state == FlowState.PENDING)
-        .values(state=FlowState.CANCELLED, ended_at=now_ms, due_at=None)
-        .returning(node.c.flow_id, node.c.position)
+    of_node = select(node.c.flow_id).where(node.c.id == node_id).scalar_subquery()
+    flow_id = await tx.scalar(
+        select(flow.c.id).where(flow.c.id == of_node, flow.c.account_id == account_id).with_for_update()
     )
-    row = cancelled.one_or_none()
-    if row is None:
-        state = await tx.scalar(select(node.c.state).where(node.c.id == node_id, node.c.flow_id.in_(own)))
+    if flow_id is None:
+        raise FlowNotFound(f"there is no node {node_id}")
+    cancelled = await tx.scalar(
+        update(node)
+        .where(node.c.id == node_id, node.c.state == FlowState.PENDING)
+        .values(state=FlowState.CANCELLED, ended_at=now_ms, due_at=None)
+        .returning(node.c.position)
+    )
+    if cancelled is None:
+        # An edit may have taken the node away while this waited for the flow.
+        state = await tx.scalar(select(node.c.state).where(node.c.id == node_id))
         if state is None:
             raise FlowNotFound(f"there is no node {node_id}")
         raise FlowWrongState(f"node {node_id} is {_words(state)}; only a pending node can be cancelled")
-    await close_pending_nodes(tx, row.flow_id, FlowState.CANCELLED, now_ms, from_position=row.position)
-    await close_after_cancel(tx, row.flow_id, now_ms)
+    await close_pending_nodes(tx, flow_id, FlowState.CANCELLED, now_ms, from_position=cancelled)
+    await close_after_cancel(tx, flow_id, now_ms)
 
 
 async def _refuse(tx: Tx, account_id: int, flow_id: int, wish: str) -> None:

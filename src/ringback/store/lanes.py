@@ -13,19 +13,21 @@ from ringback.model.states import CallState
 from ringback.store.schema import call, lane
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ringback.store.database import Tx
 
 #: Calls that are queued or may be given back to the queue.
 MAY_BE_QUEUED = (CallState.QUEUED, CallState.DIALLING)
 
 
-async def fill(tx: Tx, task_id: int) -> None:
-    """One lane per time zone and route of the new task's queued numbers."""
+async def fill(tx: Tx, task_ids: Collection[int]) -> None:
+    """One lane per time zone and route of the queued numbers of each new task."""
     await tx.execute(
         insert(lane).from_select(
             ["task_id", "zone", "route_prefix", "queued"],
             select(call.c.task_id, call.c.zone, call.c.route_prefix, func.count())
-            .where(call.c.task_id == task_id, call.c.state == CallState.QUEUED)
+            .where(call.c.task_id.in_(task_ids), call.c.state == CallState.QUEUED)
             .group_by(call.c.task_id, call.c.zone, call.c.route_prefix),
         )
     )
