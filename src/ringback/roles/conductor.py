@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 #: How many due nodes, and how many due tasks, one transaction starts.
-NODES_AT_ONCE = 100
-TASKS_AT_ONCE = 100
+NODES_AT_ONCE = 250
+TASKS_AT_ONCE = 250
 #: What comes due within so short a time starts together; and so long something waits that somebody else holds.
 GATHER_SECONDS = 0.02
 

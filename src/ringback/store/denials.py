@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import String, bindparam, column, delete, exists, func, insert, or_, select, update, values
+from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import ACCESS_CODES, Denied, checked_denial, denied_reason
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ringback.store.database import Tx
 
-#: SQLite takes 500 compound values at a time in one statement, and each has two parameters.
-_RANGES_A_STATEMENT = 400
+#: One statement looks for so many ranges of denied numbers.
+_RANGES_A_STATEMENT = 100
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -108,17 +108,20 @@ def _ranges(prefixes: list[str]) -> list[_Range]:
 
 
 async def _with_denied(tx: Tx, task_ids: list[int], ranges: list[_Range]) -> list[int]:
-    """Those of the tasks that have a denied number queued: hardly ever one, and then one look is all there is to do."""
+    """Those of the tasks that have a denied number: hardly ever one, and then one look is all there is to do."""
     found: set[int] = set()
     for start in range(0, len(ranges), _RANGES_A_STATEMENT):
-        some = [(one.first, one.last) for one in ranges[start : start + _RANGES_A_STATEMENT]]
-        denied_range = values(column("first", String), column("last", String)).data(some).cte("denied_range")
-        has_one = exists().where(
-            call.c.task_id == task.c.id,
-            call.c.state == CallState.QUEUED,
-            call.c.callee.between(denied_range.c.first, denied_range.c.last),
-        )
-        found |= set(await tx.scalars(select(task.c.id).where(task.c.id.in_(task_ids), has_one)))
+        # Values and not EXISTS, which PostgreSQL may answer by reading every call there is; and whatever the state, or
+        # it may read all that are queued.
+        has_one = [
+            select(call.c.id)
+            .where(call.c.task_id == task.c.id, call.c.callee.between(one.first, one.last))
+            .limit(1)
+            .scalar_subquery()
+            .is_not(None)
+            for one in ranges[start : start + _RANGES_A_STATEMENT]
+        ]
+        found |= set(await tx.scalars(select(task.c.id).where(task.c.id.in_(task_ids), or_(*has_one))))
     return sorted(found)
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, column, func, insert, or_, select, update, values
+from sqlalchemy import and_, bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ringback.model.audience import Audience, RecallType, audience_of
@@ -28,6 +28,8 @@ from ringback.store.schema_base import ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement
 
     from ringback.store.database import Tx
 
@@ -194,32 +196,35 @@ async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
         groups.setdefault((one.audience, own), []).append(one)
     for (audience, _), alike in groups.items():
         account_id = alike[0].row.account_id
-        pairs = [(one.row.previous_id, one.task_id) for one in alike]
-        pair = values(column("previous_id", ID), column("task_id", ID)).data(pairs).cte("pair")
+        # Run once for each task: in a join with a list of them PostgreSQL guesses wrongly how many calls each has.
         await tx.execute(
             insert(call).from_select(
                 ["task_id", "callee", "zone", "texts", "route_prefix"],
                 select(
-                    pair.c.task_id,
+                    bindparam("new_id", type_=ID),
                     call.c.callee,
                     call.c.zone,
                     call.c.texts,
                     routes.prefix_column(prefixes[account_id], account_id),
                 )
-                .join_from(pair, call, call.c.task_id == pair.c.previous_id)
-                .where(in_audience(audience))
-                .order_by(pair.c.task_id, call.c.id),
-            )
+                .where(call.c.task_id == bindparam("previous_id"), in_audience(audience))
+                .order_by(call.c.id),
+            ),
+            [{"new_id": one.task_id, "previous_id": one.row.previous_id} for one in alike],
         )
 
 
 def in_audience(audience: Audience) -> Any:
     """The audience as a condition on calls: :meth:`Audience.includes`, in SQL."""
-    chosen: list[Any] = [call.c.outcome.in_(sorted(audience.outcomes))]
+    chosen = [_one_of(call.c.outcome, audience.outcomes)]
     if audience.intents:
-        answered = call.c.outcome.in_(sorted(ANSWERED_OUTCOMES))
-        chosen.append(and_(answered, call.c.intent.in_(sorted(audience.intents))))
+        chosen.append(and_(_one_of(call.c.outcome, ANSWERED_OUTCOMES), _one_of(call.c.intent, audience.intents)))
     return and_(call.c.state == CallState.ENDED, or_(*chosen))
+
+
+def _one_of(column: ColumnElement[Any], of: Iterable[str]) -> ColumnElement[bool]:
+    # Plain literals: a list that is one parameter cannot stand in a statement that is run many times.
+    return column.in_([literal(one) for one in sorted(of)])
 
 
 async def _fill_lanes(tx: Tx, rounds: Sequence[_Round]) -> None:
