@@ -412,6 +412,9 @@ def test_a_change_that_races_the_start_wins_whole_or_is_refused_whole(
             racers = [changing(), rig.start_node(node_id)]
             results = await asyncio.gather(*(racers if first == "change" else racers[::-1]))
             changed, task_id = results if first == "change" else results[::-1]
+            if change == "edit" and changed and task_id is None:
+                # The start came while the edit was under way, and left the node alone.
+                task_id = await rig.start_node(node_id)
             flow = await rig.flow(flow_id)
             if change == "edit" and changed:
                 # The edit came first, and the start found what it left.
