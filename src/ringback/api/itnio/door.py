@@ -7,6 +7,7 @@ An operation is a function from an authenticated :class:`Call` and its typed bod
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,17 +21,18 @@ from ringback.api.itnio.described import described
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
 from ringback.api.itnio.fields import decode
 from ringback.api.itnio.signature import check_address, check_signature, check_timestamp, required_headers
-from ringback.clock import Clock
-from ringback.settings import Settings
-from ringback.store import accounts
+from ringback.store import accounts, flows, sqlite_reads
 from ringback.store.accounts import Account
-from ringback.store.database import Store
+from ringback.store.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from litestar.handlers import HTTPRouteHandler
 
+    from ringback.clock import Clock
+    from ringback.settings import Settings
+    from ringback.store.database import Store
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +48,27 @@ PathKey = FromPath[str]
 B = TypeVar("B")
 
 
-class Door(msgspec.Struct, frozen=True):
+class Door:
     """What every operation needs."""
 
-    store: Store
-    clock: Clock
-    settings: Settings
+    def __init__(self, store: Store, clock: Clock, settings: Settings) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.accounts = Lookups(store, accounts.BY_API_KEY)
+        self.flows = Lookups(store, flows.BY_ID)
+
+    @asynccontextmanager
+    async def open(self, _app: object) -> AsyncIterator[None]:
+        """What lasts as long as the application serves."""
+        reads = await sqlite_reads.of(self.store)
+        self.accounts.reads = self.flows.reads = reads
+        try:
+            yield
+        finally:
+            self.accounts.reads = self.flows.reads = None
+            if reads is not None:
+                reads.close()
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -130,8 +147,7 @@ async def _answer(door: Door, request: AnyRequest, run: Callable[[Call], Awaitab
     envelope = "both"
     try:
         api_key, timestamp, signature = required_headers(request.headers)
-        async with door.store.read() as tx:
-            found = await accounts.by_key(tx, api_key)
+        found = await door.accounts.get(api_key)
         account = check_signature(found, api_key=api_key, timestamp=timestamp, signature=signature)
         # Only from here on, or an answer's form would tell which keys exist.
         envelope = account.envelope
