@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ringback.store.database import Store
 
-_DIALECT = sqlite.dialect()
+_DIALECT = sqlite.dialect(json_deserializer=msgspec.json.decode)
 
 
 class Refused(Exception):

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.exceptions import InternalServerException
 from litestar.params import FromPath
 
 from ringback.api.itnio.described import described
@@ -171,11 +170,9 @@ async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
     keep = not (announced.isdecimal() and (len(announced) > 18 or int(announced) > limit))
     chunks: list[bytes] = []
     size = 0
-    stream = request.stream()
-    while size <= 4 * limit:
-        chunk = await _next_chunk(stream.__anext__)
-        if chunk is None:
-            break
+    more = True
+    while more and size <= 4 * limit:
+        chunk, more = await _next_chunk(request)
         size += len(chunk)
         if size > limit:
             keep = False
@@ -187,18 +184,18 @@ async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _next_chunk(receive: Callable[[], Awaitable[bytes]]) -> bytes | None:
-    """The next part of a body; ``None`` at its end."""
+async def _next_chunk(request: AnyRequest) -> tuple[bytes, bool]:
+    """The next part of a body, and whether there may be more."""
     try:
         async with asyncio.timeout(BODY_SILENCE_SECONDS):
-            return await receive()
-    except StopAsyncIteration:
-        return None
+            # The server's own message: the framework's stream would ask twice more to hear that nothing follows.
+            message = await request.receive()
     except TimeoutError:
         raise bad("body", f"did not arrive: nothing came for {BODY_SILENCE_SECONDS:g} seconds") from None
-    except InternalServerException:
-        # The framework's word for a connection that closed early: nobody reads the answer, and it is no fault of ours.
-        raise bad("body", "ended early: the connection was closed") from None
+    if message["type"] == "http.disconnect":
+        # Nobody reads the answer, and it is no fault of ours.
+        raise bad("body", "ended early: the connection was closed")
+    return cast("bytes", message.get("body", b"")), bool(message.get("more_body", False))
 
 
 def _operation_id(path: str) -> str:
