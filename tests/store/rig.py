@@ -16,7 +16,19 @@ from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import FlowState
 from ringback.model.task import Limits, NewCall, TaskSpec
 from ringback.model.template import Hangup, Template
-from ringback.store import accounts, calls, flows, leases, nodes, tasks, templates, trunks, workers
+from ringback.store import (
+    accounts,
+    calls,
+    flows,
+    leases,
+    node_start,
+    nodes,
+    submission,
+    tasks,
+    templates,
+    trunks,
+    workers,
+)
 from ringback.store.calls import Answer, CallResult
 from ringback.store.database import Store
 from ringback.store.flows import FlowDetail
@@ -153,10 +165,7 @@ class Rig:
     async def submit(self) -> list[int]:
         """Submit what is due."""
         async with self.store.write() as tx:
-            due = await tasks.due(tx, self.clock.ms, 100)
-            for task_id in due:
-                await tasks.submit(tx, task_id, self.clock.ms, minute_seconds=60)
-            return due
+            return await submission.submit_due(tx, self.clock.ms, 100, minute_seconds=60)
 
     async def lease_batch(
         self,
@@ -256,7 +265,7 @@ class Rig:
 
     async def start_node(self, node_id: int) -> int | None:
         async with self.store.write() as tx:
-            return await nodes.start(tx, node_id, self.clock.ms)
+            return (await node_start.start_due(tx, self.clock.ms, 1, only=node_id)).get(node_id)
 
     async def start_next_node(self) -> int | None:
         """Go to the instant at which the next node is due, start it and submit its task. Returns that task."""

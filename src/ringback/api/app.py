@@ -59,6 +59,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 
     return Litestar(
         route_handlers=[live, ready, metrics, *tasks.routes(door), *recall_flows.routes(door)],
+        lifespan=[door.open],
         exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
         # The description alone: the pages that show it load their scripts from elsewhere.
         openapi_config=OpenAPIConfig(

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ringback.store.lookups import ByKey
 from ringback.store.schema import account, application
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ async def create(
 
 async def by_key(tx: Tx, api_key: str) -> Account | None:
     """The account with that API key."""
-    found = (await tx.execute(_ACCOUNTS.where(account.c.api_key == api_key))).one_or_none()
-    return None if found is None else _account(found)
+    return (await BY_API_KEY.find(tx, [api_key])).get(api_key)
 
 
 async def by_name(tx: Tx, name: str) -> Account | None:
@@ -147,3 +147,9 @@ _ACCOUNTS = select(
 
 def _account(row: object) -> Account:
     return msgspec.convert(row, Account, from_attributes=True)
+
+
+#: Accounts by their API key.
+BY_API_KEY: ByKey[str, Account] = ByKey(
+    _ACCOUNTS, account.c.api_key, lambda rows: {row.api_key: _account(row) for row in rows}
+)

@@ -82,17 +82,20 @@ async def remove(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int) 
 
 async def prefixes(tx: Tx, account_id: int) -> RoutePrefixes:
     """The prefixes of the routes that an account may use."""
-    rows = (
-        await tx.execute(
-            select(route.c.account_id, route.c.prefix)
-            .where(or_(route.c.account_id.is_(None), route.c.account_id == account_id))
-            .distinct()
-        )
-    ).all()
-    return RoutePrefixes(
-        own=[row.prefix for row in rows if row.account_id is not None],
-        shared=[row.prefix for row in rows if row.account_id is None],
+    return (await prefixes_of(tx, [account_id]))[account_id]
+
+
+async def prefixes_of(tx: Tx, account_ids: Collection[int]) -> dict[int, RoutePrefixes]:
+    """The same for several accounts."""
+    rows = await tx.execute(
+        select(route.c.account_id, route.c.prefix)
+        .where(or_(route.c.account_id.is_(None), route.c.account_id.in_(account_ids)))
+        .distinct()
     )
+    by_owner: dict[int | None, list[str]] = {}
+    for row in rows:
+        by_owner.setdefault(row.account_id, []).append(row.prefix)
+    return {one: RoutePrefixes(own=by_owner.get(one, ()), shared=by_owner.get(None, ())) for one in account_ids}
 
 
 def prefix_column(known: RoutePrefixes, account_id: int) -> Any:
