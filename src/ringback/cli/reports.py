@@ -13,7 +13,7 @@ from rich.table import Table
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.model.states import CallState, TaskState
-from ringback.store import flows, leases, records, tasks
+from ringback.store import flows, leases, provenance, records, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,7 +191,7 @@ async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> Waits:
         stuck = await leases.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
         return Waits(waiting.get(task_id, "its turn has not come yet"), stuck)
     if task.state is TaskState.WAITING:
-        return Waits(f"the task starts {iso(task.send_at)}")
+        return Waits(await provenance.why_held(tx) or f"the task starts {iso(task.send_at)}")
     return Waits(f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else ""))
 
 

@@ -14,6 +14,7 @@ from ringback.cli.common import UserError
 from ringback.cli.role import Role
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
+from ringback.roles.hold import check
 from ringback.roles.library import TemplateLibrary
 from ringback.roles.node_watch import NodeWatch
 from ringback.roles.supervisor import Fatal, supervise
@@ -21,6 +22,7 @@ from ringback.settings import split_address
 from ringback.store import trunks
 from ringback.store.database import Store, open_store
 from ringback.store.lock import DiallerLock
+from ringback.store.witness import Witness
 from ringback.telephony.asterisk.address import read_addresses
 from ringback.telephony.asterisk.engine import AsteriskEngine
 from ringback.telephony.asterisk.sounds import SoundFolder
@@ -54,11 +56,14 @@ class Server:
         self._roles = roles
         self._stop = asyncio.Event()
         self._lock = DiallerLock(in_force.database_url)
+        self._witness = Witness.of(in_force.database_url, in_force.state)
         self._store: Store | None = None
         self._running: asyncio.Task[None] | None = None
         self._dialled = False
         #: That of the newest dialler.
         self._engine: Engine | None = None
+        #: Why nothing is dialled, as it was at the start; empty when something may be.
+        self.held = ""
         #: Where the API answers; empty without the API role.
         self.url = ""
 
@@ -79,6 +84,7 @@ class Server:
         services: dict[str, Callable[[], Service]] = {}
         try:
             self._store = await open_store(in_force.database_url, self._clock)
+            await self._look_where_it_comes_from()
             if Role.API in self._roles:
                 services["api"] = self._http()
             if Role.DIALLER in self._roles:
@@ -119,6 +125,16 @@ class Server:
             await self._store.close()
         self._lock.release()
 
+    async def _look_where_it_comes_from(self) -> None:
+        try:
+            checked = await check(self.store, self._clock, self._witness)
+        except OSError as error:
+            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise UserError(f"state: the witness of the database cannot be written: {where}") from None
+        self.held = checked.why_held
+        if self.held:
+            log.warning("held", reason=self.held)
+
     def _http(self) -> Callable[[], Service]:
         host, port = split_address(self._settings.listen)
         try:
@@ -149,6 +165,7 @@ class Server:
                 drain_seconds=in_force.drain_seconds,
                 recordings=in_force.recordings,
             ),
+            self._witness,
         )
 
     def _conductor(self) -> Service:

@@ -19,6 +19,7 @@ from ringback.model.breaker import Verdict
 from ringback.model.numbers import masked
 from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
+from ringback.roles.hold import Permit
 from ringback.roles.node_watch import report_nodes
 from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
@@ -29,6 +30,7 @@ from ringback.roles.results import ResultBuffer
 from ringback.store import leases
 from ringback.store.calls import CallResult
 from ringback.store.database import News, is_passing
+from ringback.store.provenance import DatabaseHeld
 from ringback.telephony.port import Destination, DialOrder, Engine, EngineUnavailable, Leg
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ringback.roles.library import Ready, TemplateLibrary
     from ringback.store.database import Store
     from ringback.store.leases import Lease, LeaseBatch
+    from ringback.store.witness import Witness
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +74,13 @@ class Dialler:
     """One worker. :meth:`run` works until :meth:`stop` is called."""
 
     def __init__(
-        self, store: Store, engine: Engine, clock: Clock, library: TemplateLibrary, settings: DiallerSettings
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        library: TemplateLibrary,
+        settings: DiallerSettings,
+        witness: Witness | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -81,6 +90,7 @@ class Dialler:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
+        self._permit = Permit(store, clock, witness)
         self._pulse = Pulse(self._headroom_is_back)
         self._live: dict[int, Leg] = {}
         self._following: set[asyncio.Task[None]] = set()
@@ -102,6 +112,9 @@ class Dialler:
         minute_seconds = self._settings.minute_seconds
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._store.unsubscribe, self._bell)
+            # Before anything else: a copy must neither dial nor meddle with calls that the original may have.
+            if not await self._may_dial():
+                return
             async with self._store.write() as tx:
                 worker_id = await leases.register_worker(
                     tx, engine=self._engine.name, pid=os.getpid(), now_ms=self._clock.now_ms()
@@ -130,6 +143,9 @@ class Dialler:
                     raise RuntimeError("a placer broke") from placer.broken
             try:
                 batch = await self._lease(worker_id)
+            except DatabaseHeld:
+                await self._may_dial()
+                continue
             except Exception as error:
                 if not is_passing(error):
                     raise
@@ -139,8 +155,16 @@ class Dialler:
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
                 continue
             wait = FIRST_RETRY_SECONDS
+            if batch.leases and not self._permit.given_out(batch.number):
+                for lease in batch.leases:
+                    buffer.released(lease.call_id)
+                await self._may_dial()
+                continue
             self._hand_out(batch, buffer)
             await self._bell.wait(self._seconds_until(batch.wake_us))
+
+    async def _may_dial(self) -> bool:
+        return await self._permit.wait(self._stopping, self._bell, self._settings.idle_poll_seconds)
 
     async def _lease(self, worker_id: int) -> LeaseBatch:
         not_placed = sum(placer.waiting for placer in self._placers.values())
@@ -158,6 +182,8 @@ class Dialler:
                 headroom=self._offer,
                 minute_seconds=self._settings.minute_seconds,
             )
+            if batch.leases:
+                self._permit.follows(batch.number)
         self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
         if batch.leases:
             took_us = round((self._clock.monotonic() - started) * MICROSECONDS)

@@ -16,7 +16,7 @@ from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
 from ringback.model.states import CallState, TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
-from ringback.store import breakers, candidates, engine_nodes, queue, tasks
+from ringback.store import breakers, candidates, engine_nodes, provenance, queue, tasks
 from ringback.store.schema import application, call, task, trunk, worker
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Route(msgspec.Struct, frozen=True):
 class LeaseBatch(msgspec.Struct, frozen=True):
     """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot).
 
-    ``closed_at``: when each trunk's breaker was last closed, epoch ms.
+    ``closed_at``: when each trunk's breaker was last closed, epoch ms. ``number``: of the lease; 0 without calls.
     """
 
     leases: list[Lease]
@@ -72,6 +72,7 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     waiting: dict[int, str]
     wake_us: int | None
     closed_at: dict[int, int] = {}
+    number: int = 0
 
 
 async def register_worker(tx: Tx, *, engine: str, pid: int, now_ms: int) -> int:
@@ -105,6 +106,8 @@ async def lease(
     ``headroom`` tells how many more calls of a trunk may leave before one gets a response. A number that must not or
     cannot be dialled is skipped here at the latest; a task may finish with it, and ``minute_seconds`` is the length of
     a recall minute then.
+
+    Raises :class:`~ringback.store.provenance.DatabaseHeld`: nothing is leased.
     """
     trunks = await candidates.trunks_of(tx, engine)
     runnable = await _runnable(tx, trunks)
@@ -133,7 +136,8 @@ async def lease(
             await breakers.probe_leased(tx, one.trunk_id, one.call_id, one.slot_us // 1000)
     await tasks.finish_done(tx, await queue.skip(tx, skipped), now_us // 1000, minute_seconds=minute_seconds)
     closed_at = {trunk_id: value.closed_at for trunk_id, value in shut.items()}
-    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at)
+    number = await provenance.count_lease(tx) if leases else 0
+    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at, number)
 
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
@@ -158,7 +162,7 @@ async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
         free_lines=1_000_000,
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
         tasks=[_view(one) for one in await _runnable(tx, trunks)],
-        engine_trouble=await engine_nodes.why_none(tx, engine, now_us // 1000),
+        engine_trouble=await provenance.why_held(tx) or await engine_nodes.why_none(tx, engine, now_us // 1000),
     )
 
 

@@ -15,7 +15,7 @@ from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import due_at, recall_task_name
 from ringback.model.outcome import ANSWERED_OUTCOMES
 from ringback.model.states import CallState, FlowState
-from ringback.store import flows, lanes, routes
+from ringback.store import flows, lanes, provenance, routes
 from ringback.store.schema import call, flow, node, task
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
-    """The nodes that may start now, the longest due first."""
+    """The nodes that may start now, the longest due first; none while the database is held."""
     return list(
         await tx.scalars(
             select(node.c.id)
-            .where(node.c.state == FlowState.PENDING, node.c.due_at <= now_ms)
+            .where(node.c.state == FlowState.PENDING, node.c.due_at <= now_ms, provenance.free())
             .order_by(node.c.due_at, node.c.id)
             .limit(limit)
         )
@@ -35,9 +35,11 @@ async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
 
 
 async def next_due_at(tx: Tx) -> int | None:
-    """When the next node is due, epoch ms."""
+    """When the next node is due, epoch ms; never while the database is held."""
     due_ms: int | None = await tx.scalar(
-        select(func.min(node.c.due_at)).where(node.c.state == FlowState.PENDING, node.c.due_at.is_not(None))
+        select(func.min(node.c.due_at)).where(
+            node.c.state == FlowState.PENDING, node.c.due_at.is_not(None), provenance.free()
+        )
     )
     return due_ms
 

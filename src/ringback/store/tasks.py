@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
 from ringback.model.windows import next_opening
-from ringback.store import denials, lanes, nodes, routes
+from ringback.store import denials, lanes, nodes, provenance, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.schema import application, call, lane, task, template
 
@@ -146,11 +146,11 @@ async def running(tx: Tx) -> list[Task]:
 
 
 async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
-    """The waiting tasks whose send time has come, the longest due first."""
+    """The waiting tasks whose send time has come, the longest due first; none while the database is held."""
     return list(
         await tx.scalars(
             select(task.c.id)
-            .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms)
+            .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms, provenance.free())
             .order_by(task.c.send_at, task.c.id)
             .limit(limit)
         )
@@ -213,8 +213,9 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
 
 
 async def next_send_at(tx: Tx) -> int | None:
-    """When the next waiting task is due, epoch ms."""
-    due_ms: int | None = await tx.scalar(select(func.min(task.c.send_at)).where(task.c.state == TaskState.WAITING))
+    """When the next waiting task is due, epoch ms; never while the database is held."""
+    waits = (task.c.state == TaskState.WAITING, provenance.free())
+    due_ms: int | None = await tx.scalar(select(func.min(task.c.send_at)).where(*waits))
     return due_ms
 
 
