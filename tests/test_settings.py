@@ -22,6 +22,7 @@ OTHERS = {
     "idle_poll_seconds": "0.25",
     "sip_workers": "4",
     "recordings": "/srv/recordings",
+    "state": "/srv/state",
     "asterisk": "http://ringback:secret@127.0.0.1:8088",
     "asterisk_name": "second",
     "asterisk_sounds": "/srv/sounds",

@@ -12,6 +12,7 @@ from ringback.cli import (
     demo,
     denials,
     farend,
+    operating,
     reports,
     routes,
     serving,
@@ -41,6 +42,8 @@ app.command("demo")(demo.demo)
 app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
 app.command("farend")(farend.farend)
+app.command("backup")(operating.backup)
+app.command("settle")(operating.settle)
 
 
 @app.command("version")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
-from ringback.model.states import CallState, TaskState
+from ringback.model.states import CallState, FlowState, TaskState
 from ringback.store import flows, leases, provenance, records, tasks
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[s
     found = await flows.detail(tx, key_id)
     if found is None:
         raise UserError(f"there is no recall flow {key_id}")
+    held = await provenance.why_held(tx)
     rounds = []
     for node in found.nodes:
         left_out = msgspec.json.decode(node.left_out, type=dict[str, int]) if node.left_out else {}
@@ -136,7 +137,9 @@ async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[s
                 "qualified": node.qualified,
                 "skipped": dict(skipped),
                 "ended": ended,
-                "reason": node.reason or waiting.get(node.task_id or 0, ""),
+                "reason": node.reason
+                or waiting.get(node.task_id or 0)
+                or (held if node.state is FlowState.PENDING else ""),
             }
         )
     return {

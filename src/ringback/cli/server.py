@@ -165,7 +165,7 @@ class Server:
                 drain_seconds=in_force.drain_seconds,
                 recordings=in_force.recordings,
             ),
-            self._witness,
+            witness=self._witness,
         )
 
     def _conductor(self) -> Service:

@@ -80,6 +80,7 @@ class Dialler:
         clock: Clock,
         library: TemplateLibrary,
         settings: DiallerSettings,
+        *,
         witness: Witness | None = None,
     ) -> None:
         self._store = store

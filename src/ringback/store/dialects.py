@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
     from ringback.store.database import Tx
 
 _MACHINE = Path("/etc/machine-id")
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether a database URL names PostgreSQL; false also when it cannot be read."""
+    try:
+        return make_url(url).get_backend_name() == "postgresql"
+    except (ArgumentError, ValueError):
+        return False
 
 
 async def origin(tx: Tx) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringback.store.database import sqlite_file
+from ringback.store.dialects import is_postgresql
 
 if TYPE_CHECKING:
     from typing import Self
@@ -33,9 +34,12 @@ class Witness:
     def of(cls, database_url: str, state: str) -> Self | None:
         """The witness of these settings; ``None`` for a database in memory.
 
-        A relative ``state`` folder is beside an SQLite file. A database server has many machines that dial, and a new
-        one has seen nothing yet.
+        A relative ``state`` folder is beside an SQLite file, else in the working folder. A database server has many
+        machines that dial, and a new one has seen nothing yet. Raises
+        :class:`~ringback.store.database.StoreUnavailable`.
         """
+        if is_postgresql(database_url):
+            return cls(Path(state).absolute(), required=False)
         file = sqlite_file(database_url)
         return None if file is None else cls(Path(file).resolve().parent / state, required=True)
 
