@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
-from ringback.model.states import CallState, FlowState, TaskState
+from ringback.model.states import CallState, TaskState
 from ringback.store import flows, leases, provenance, records, tasks
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[s
                 "skipped": dict(skipped),
                 "ended": ended,
                 "reason": node.reason
-                or waiting.get(node.task_id or 0)
-                or (held if node.state is FlowState.PENDING else ""),
+                or waiting.get(node.task_id or 0, held if node.due_at and not node.task_id else ""),
             }
         )
     return {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import func, select, true, update
+from sqlalchemy import func, literal, select, true, update
 
 from ringback.model.flow import due_at
 from ringback.model.outcome import Outcome
@@ -257,7 +257,7 @@ def _following(task_id: int) -> Any:
     before = (
         select(node.c.flow_id, node.c.position)
         .where(node.c.task_id == task_id)
-        .union_all(select(flow.c.id, func.coalesce(0)).where(flow.c.parent_task_id == task_id))
+        .union_all(select(flow.c.id, literal(0)).where(flow.c.parent_task_id == task_id))
         .subquery()
     )
     return (
