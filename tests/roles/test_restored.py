@@ -27,8 +27,6 @@ from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
 from ringback.voice.speech import Speech
 from roles.campaign import NO_POLL, Campaign, campaign, failed_flow, numbers
 
-MINUTE_MS = 60_000
-
 
 class Logged(SandboxEngine):
     """Keeps who was dialled: task and callee in order. ``starts`` counts."""
@@ -109,7 +107,7 @@ def test_a_held_store_dials_nobody_until_it_is_settled(tmp_path: Path) -> None:
             async with made.store.write() as tx:
                 await provenance.hold(tx, "a test", clock.now_ms())
             made.start(poll=1)
-            await clock.sleep(3600)
+            await clock.sleep(120)
             assert (engine.dialled, engine.starts) == ([], 0), "not even the engine has been started"
             assert (await made.task(task_id)).state == TaskState.WAITING
             async with made.store.write() as tx:
@@ -220,25 +218,25 @@ def test_without_a_witness_nothing_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["dialled", "all"])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_nobody_is_dialled_twice_in_a_round_over_both_lives(tmp_path: Path, how: str, seed: int) -> None:
     """Whenever the copy was made, and however many rounds the lost hours went on."""
     clock = VirtualClock()
     chance = random.Random(seed)
     url = f"sqlite:///{tmp_path}/r.db"
-    interval = chance.choice([1, 5, 30])
-    copied_after = chance.uniform(0.5, 3 * 60 * interval)
-    lost_for = chance.choice([1.0, 60.0 * interval, 60.0 * interval * chance.uniform(0, 5)])
+    interval = chance.choice([1, 5])
+    copied_after = chance.uniform(0.5, 2 * 60 * interval)
+    lost_for = chance.choice([1.0, 60.0 * interval * chance.uniform(1, 4), 60.0 * interval * chance.uniform(1, 4)])
     recall_type = chance.choice([RecallType.ALL, RecallType.FAILED])
     flow = FlowSpec(recall_type=recall_type, interval_minutes=interval, rounds=chance.randint(1, 4))
-    rate = chance.choice([2, 20])
+    rate = chance.choice([1, 20])
     backup = tmp_path / "backup.db"
 
     async def first_life(engine: Logged) -> tuple[dict[int, str], int]:
         async with campaign(clock, url=url, engine=engine, rate=rate) as plain:
             made = guarded(plain)
             for name, prefix in (("a", "4930"), ("b", "4940")):
-                await made.create(numbers(60, prefix), name=name, flow=flow)
+                await made.create(numbers(30, prefix), name=name, flow=flow)
             await made.create(numbers(20, "4950"), name="c", send_at=clock.now_ms() + round(copied_after * 1000) + 500)
             made.start()
             await clock.sleep(copied_after)
@@ -279,7 +277,7 @@ def test_nobody_is_dialled_twice_in_a_round_over_both_lives(tmp_path: Path, how:
         assert {pair: count for pair, count in both.items() if count > 1} == {}
         if how == "dialled":
             # Nobody is forgotten either: whoever is in the first round was dialled, in this life or that.
-            for name, prefix, count in (("a", "4930", 60), ("b", "4940", 60), ("c", "4950", 20)):
+            for name, prefix, count in (("a", "4930", 30), ("b", "4940", 30), ("c", "4950", 20)):
                 assert {callee for of, callee in both if of == name} == set(numbers(count, prefix))
 
     clock.run(main())
