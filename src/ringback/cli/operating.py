@@ -80,12 +80,8 @@ def settle(
     configure_logging(in_force)
     if hold:
         run(_hold(in_force))
-    elif nothing_lost:
-        run(_settle(in_force, None, nothing_lost=True))
-    elif dialled is not None:
-        run(_settle(in_force, read_dialled(dialled)))
-    elif all_dialled:
-        run(_settle(in_force, None))
+    elif nothing_lost or all_dialled or dialled is not None:
+        run(_settle(in_force, dialled, nothing_lost=nothing_lost))
     else:
         run(_show(in_force))
 
@@ -99,8 +95,9 @@ async def _hold(in_force: Settings) -> None:
     typer.echo(why if held else f"it was held before: {why}")
 
 
-async def _settle(in_force: Settings, numbers: frozenset[str] | None, *, nothing_lost: bool = False) -> None:
+async def _settle(in_force: Settings, dialled: Path | None, *, nothing_lost: bool) -> None:
     clock = RealClock()
+    numbers = None if dialled is None else read_dialled(dialled)
     with _no_dialler(in_force):
         async with opened(in_force, clock) as store:
             witness = await _look(store, clock, in_force)
