@@ -119,6 +119,7 @@ WRONG = {
     "drain_seconds": ("-1", "must not be negative"),
     "idle_poll_seconds": ("nan", "must be a number, got nan"),
     "recordings": (" ", "must be the name of a folder"),
+    "state": ("", "must be the name of a folder"),
     "sip_workers": ("-2", "must be more than 0"),
     "asterisk_name": ("ring-back", "must be 2 to 32 letters and digits, a letter first"),
     "asterisk_sounds": ("", "must be the name of a folder"),

@@ -19,7 +19,7 @@ ENVIRON = {"RINGBACK_MINUTE_SECONDS": "1", "RINGBACK_LOG_LEVEL": "warning"}
 SANDBOX = {**ENVIRON, "RINGBACK_TELEPHONY": "sandbox"}
 #: Persons, keys, busy ones and refusals.
 ENDINGS = ("00", "01", "40", "55", "60", "80", "85", "90", "94", "96")
-NUMBERS = [f"99000{group}{ending}" for group in range(8) for ending in ENDINGS]
+NUMBERS = [f"9900{group:02}{ending}" for group in range(16) for ending in ENDINGS]
 
 
 @pytest.mark.enable_socket
@@ -46,7 +46,7 @@ def test_a_restored_database_dials_nobody_a_second_time(tmp_path: Path, copied: 
                 shutil.copy(database, copy)
             else:
                 campaign.run("backup", str(copy))
-                _until_dialled(log, seen_before_copy + 20)
+                _until_dialled(log, len(invites(log)) + 20)
                 first.kill()
         if copied == "by cp":
             with serving(tmp_path, ENVIRON) as first:
