@@ -29,7 +29,12 @@ def shell(folder: Path, script: str) -> str:
     done = subprocess.run(
         ["bash", "-ec", script],
         cwd=folder,
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), **SANDBOX},
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "src"),
+            "HOME": str(folder),
+            **SANDBOX,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
