@@ -135,6 +135,9 @@ class Campaign:
         source = sqlite3.connect(self.url.removeprefix("sqlite:///"))
         copy = sqlite3.connect(path)
         source.backup(copy)
+        # After a kill the file is where it was; a copy that is not would be taken for a restored one.
+        copy.execute("UPDATE provenance SET origin = NULL")
+        copy.commit()
         copy.close()
         source.close()
         return f"sqlite:///{path}"

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from ringback.model.pacing import MICROSECONDS
+from ringback.roles.hold import Permit
 from ringback.roles.leasing import GRACE_US, REACH_US, Leasing
 from ringback.roles.live_calls import LiveCalls
 from ringback.roles.node_watch import report_nodes
@@ -24,6 +25,7 @@ from ringback.roles.results import ResultBuffer
 from ringback.roles.vigil import Vigil, VigilSettings, settle_the_dead
 from ringback.store import workers
 from ringback.store.database import News
+from ringback.store.provenance import DatabaseHeld
 from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ringback.roles.library import TemplateLibrary
     from ringback.store.database import Store
     from ringback.store.leases import LeaseBatch
+    from ringback.store.witness import Witness
     from ringback.telephony.port import Engine
 
 log = structlog.get_logger(__name__)
@@ -59,7 +62,14 @@ class Dialler:
     """One worker. :meth:`run` works until :meth:`stop` is called."""
 
     def __init__(
-        self, store: Store, engine: Engine, clock: Clock, library: TemplateLibrary, settings: DiallerSettings
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        library: TemplateLibrary,
+        settings: DiallerSettings,
+        *,
+        witness: Witness | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -69,6 +79,7 @@ class Dialler:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
+        self._permit = Permit(store, clock, witness)
         self._pulse = Pulse(self._headroom_is_back)
         self._waiting: dict[int, str] = {}
         #: This worker's id, once it is known.
@@ -89,6 +100,9 @@ class Dialler:
         minute_seconds = self._settings.minute_seconds
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._store.unsubscribe, self._bell)
+            # Before anything else: a copy must neither dial nor meddle with calls that the original may have.
+            if not await self._may_dial():
+                return
             async with self._store.write() as tx:
                 worker_id = await workers.register(
                     tx,
@@ -107,7 +121,13 @@ class Dialler:
                     self._store, self._engine, self._clock, worker_id=worker_id, minute_seconds=minute_seconds
                 )
             self._leasing = Leasing(
-                self._store, self._engine, self._clock, self._pulse, worker_id=worker_id, minute_seconds=minute_seconds
+                self._store,
+                self._engine,
+                self._clock,
+                self._pulse,
+                self._permit,
+                worker_id=worker_id,
+                minute_seconds=minute_seconds,
             )
             self._buffer = ResultBuffer(self._store, self._clock, worker_id, minute_seconds=minute_seconds)
             self._calls = LiveCalls(
@@ -163,6 +183,9 @@ class Dialler:
                 batch = await self._leasing.take(
                     not_placed=sum(placer.waiting for placer in self._placers.values()), headroom=self._offer
                 )
+            except DatabaseHeld:
+                await self._may_dial()
+                continue
             except Exception as error:
                 if not is_passing(error):
                     raise
@@ -172,10 +195,18 @@ class Dialler:
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
                 continue
             wait = FIRST_RETRY_SECONDS
+            if batch.leases and not self._permit.given_out(batch.number):
+                for lease in batch.leases:
+                    self._buffer.released(lease)
+                await self._may_dial()
+                continue
             self._hand_out(batch)
             if batch.leases:
                 vigil.look_now()
             await self._bell.wait(self._leasing.seconds_until(batch.wake_us, self._settings.idle_poll_seconds))
+
+    async def _may_dial(self) -> bool:
+        return await self._permit.wait(self._stopping, self._bell, self._settings.idle_poll_seconds)
 
     def _offer(self, trunk_id: int) -> int:
         """How many more calls of a trunk to lease at most: none while those leased already leave late."""

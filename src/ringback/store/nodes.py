@@ -12,7 +12,7 @@ from sqlalchemy import func, or_, select, update
 
 from ringback.model.flow import due_at
 from ringback.model.states import FlowState
-from ringback.store import flows
+from ringback.store import flows, provenance
 from ringback.store.schema import flow, node
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
-    """The nodes that may start now, the longest due first."""
+    """The nodes that may start now, the longest due first; none while the database is held."""
     return list(
         await tx.scalars(
             select(node.c.id)
-            .where(node.c.state == FlowState.PENDING, node.c.due_at <= now_ms)
+            .where(node.c.state == FlowState.PENDING, node.c.due_at <= now_ms, provenance.free())
             .order_by(node.c.due_at, node.c.id)
             .limit(limit)
         )
@@ -32,9 +32,11 @@ async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
 
 
 async def next_due_at(tx: Tx) -> int | None:
-    """When the next node is due, epoch ms."""
+    """When the next node is due, epoch ms; never while the database is held."""
     due_ms: int | None = await tx.scalar(
-        select(func.min(node.c.due_at)).where(node.c.state == FlowState.PENDING, node.c.due_at.is_not(None))
+        select(func.min(node.c.due_at)).where(
+            node.c.state == FlowState.PENDING, node.c.due_at.is_not(None), provenance.free()
+        )
     )
     return due_ms
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
-from ringback.store import schema_base, schema_breaker, schema_engine, schema_routing
+from ringback.store import schema_base, schema_breaker, schema_engine, schema_provenance, schema_routing
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -312,6 +312,7 @@ ELSEWHERE: tuple[Table, ...] = (
     schema_engine.worker,
     schema_engine.engine_node,
     schema_engine.draining_node,
+    schema_provenance.provenance,
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from ringback.model.states import CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
 from ringback.model.windows import next_opening
-from ringback.store import denials, nodes, tasks
+from ringback.store import denials, nodes, provenance, tasks
 from ringback.store.schema import call, lane, task, template
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
-    """The waiting tasks whose send time has come, the longest due first."""
+    """The waiting tasks whose send time has come, the longest due first; none while the database is held."""
     return list(
         await tx.scalars(
             select(task.c.id)
-            .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms)
+            .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms, provenance.free())
             .order_by(task.c.send_at, task.c.id)
             .limit(limit)
         )
@@ -35,14 +35,16 @@ async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
 
 
 async def next_send_at(tx: Tx) -> int | None:
-    """When the next waiting task is due, epoch ms."""
-    due_ms: int | None = await tx.scalar(select(func.min(task.c.send_at)).where(task.c.state == TaskState.WAITING))
+    """When the next waiting task is due, epoch ms; never while the database is held."""
+    waits = (task.c.state == TaskState.WAITING, provenance.free())
+    due_ms: int | None = await tx.scalar(select(func.min(task.c.send_at)).where(*waits))
     return due_ms
 
 
 async def submit_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -> list[int]:
     """Start the tasks whose send time has come, the longest due first. Returns those that nobody else held."""
-    found = await tx.execute(_CLAIM.where(task.c.send_at <= now_ms).order_by(task.c.send_at, task.c.id).limit(limit))
+    wanted = (task.c.send_at <= now_ms, provenance.free())
+    found = await tx.execute(_CLAIM.where(*wanted).order_by(task.c.send_at, task.c.id).limit(limit))
     return await _submit(tx, found.all(), now_ms, minute_seconds)
 
 
