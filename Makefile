@@ -9,7 +9,7 @@ ALONE := tests/telephony tests/e2e
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake bench-query-detail bench-telephony clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ lock: ## Renew the pinned requirements (needs an installed .venv)
 
 bench-intake: install ## Time and memory of taking 200,000 numbers, beside the bare work
 	$(BIN)/python -m bench.intake
+
+bench-query-detail: install ## Requests a second of queryDetail beside an empty endpoint, with 1,000 and 10,000 flows
+	$(BIN)/python -m bench.query_detail
 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony

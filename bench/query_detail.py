@@ -27,7 +27,7 @@ from bench.intake import KEY, SECRET, furnish
 #: Flows, and the calls of each one's task.
 SIZES = ((1_000, 20), (10_000, 200))
 CONNECTIONS = 32
-TURNS = 3
+TURNS = 5
 TURN_SECONDS = 1.5
 DETAIL = "/voice/recallFlow/queryDetail"
 EMPTY = "/empty"
