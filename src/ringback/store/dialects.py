@@ -53,6 +53,13 @@ async def leave_ids(tx: Tx, gaps: Mapping[str, int]) -> None:
                 await tx.execute(_MOVE_SEQUENCE, {**sequence, "gap": gap})
 
 
+async def set_last_id(tx: Tx, table: str, last: int) -> None:
+    """Let the next id of a table be the one after ``last``. For PostgreSQL only."""
+    sequence = await tx.scalar(_SEQUENCE, {"table_name": table})
+    await tx.execute(_SET_SEQUENCE, {"sequence": sequence, "last": last})
+
+
+_SET_SEQUENCE = text("SELECT setval(CAST(CAST(:sequence AS text) AS regclass), CAST(:last AS bigint))")
 _SEQUENCE = text("SELECT pg_get_serial_sequence(:table_name, 'id')")
 _MOVE_SEQUENCE = text(
     "SELECT setval(CAST(CAST(:sequence AS text) AS regclass), "
