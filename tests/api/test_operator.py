@@ -162,6 +162,7 @@ def test_metrics_show_what_is_stored(world: World) -> None:
             for sample in family.samples
         }
         assert samples == {
+            ("ringback_held",): 0,
             ("ringback_trunk_lines_busy", "t"): 0,
             ("ringback_trunk_lines", "t"): 1000,
             ("ringback_trunk_breaker_open", "t"): 0,
