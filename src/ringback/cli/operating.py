@@ -14,7 +14,7 @@ from ringback.cli.common import UserError, configure_logging, fail, iso, opened,
 from ringback.cli.dialled_file import read_dialled
 from ringback.clock import RealClock
 from ringback.roles.hold import check, hold_everything
-from ringback.store import provenance, settling
+from ringback.store import provenance, settling, workers
 from ringback.store.backup import BackupFailed, back_up
 from ringback.store.database import StoreUnavailable
 from ringback.store.dialects import is_postgresql
@@ -104,6 +104,7 @@ async def _settle(in_force: Settings, dialled: Path | None, *, nothing_lost: boo
             witness = await _look(store, clock, in_force)
             try:
                 async with store.write() as tx:
+                    await _refuse_beside_diallers(tx, store, clock, in_force)
                     if nothing_lost:
                         done = await settling.nothing_lost(tx, clock.now_ms())
                     else:
@@ -201,6 +202,13 @@ def _no_dialler(in_force: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+async def _refuse_beside_diallers(tx: Tx, store: Store, clock: Clock, in_force: Settings) -> None:
+    """Where many may dial no lock tells; but calls of a living one are no calls in the air of a lost life."""
+    since_ms = clock.now_ms() - round(2000 * in_force.takeover_seconds)
+    if store.shared and await workers.busy_lately(tx, since_ms):
+        raise UserError("a dialler has calls in the air; stop every server first, and try again in a minute")
 
 
 async def _look(store: Store, clock: Clock, in_force: Settings) -> Witness | None:

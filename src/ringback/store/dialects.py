@@ -53,6 +53,21 @@ async def leave_ids(tx: Tx, gaps: Mapping[str, int]) -> None:
                 await tx.execute(_MOVE_SEQUENCE, {**sequence, "gap": gap})
 
 
+async def lock_routes(tx: Tx, *, to_change: bool) -> None:
+    """Routes do not change while new numbers are given their lanes: a task that nobody sees yet would keep old ones.
+
+    Until the end of the transaction. Nothing to do for SQLite, whose transactions are one after another.
+    """
+    if tx.dialect.name == "postgresql":
+        await tx.execute(_LOCK_ROUTES_TO_CHANGE if to_change else _LOCK_ROUTES, {"key": _ROUTES_LOCK})
+
+
+#: Of the advisory lock. Any number, always the same.
+_ROUTES_LOCK = 7_241_500_002
+_LOCK_ROUTES = text("SELECT pg_advisory_xact_lock_shared(:key)")
+_LOCK_ROUTES_TO_CHANGE = text("SELECT pg_advisory_xact_lock(:key)")
+
+
 async def set_last_id(tx: Tx, table: str, last: int) -> None:
     """Let the next id of a table be the one after ``last``. For PostgreSQL only."""
     sequence = await tx.scalar(_SEQUENCE, {"table_name": table})

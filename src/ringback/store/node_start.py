@@ -22,7 +22,7 @@ from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import recall_task_name
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import CallState, FlowState
-from ringback.store import lanes, routes
+from ringback.store import dialects, lanes, routes
 from ringback.store.schema import call, flow, lane, node, task
 from ringback.store.schema_base import ID
 
@@ -188,6 +188,7 @@ async def _insert_tasks(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> list[_
 
 async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
     """The calls of the new tasks, in the order of the previous ones. Routes may have changed since then."""
+    await dialects.lock_routes(tx, to_change=False)
     prefixes = await routes.prefixes_of(tx, {one.row.account_id for one in rounds})
     groups: dict[tuple[Audience, int | None], list[_Round]] = {}
     for one in rounds:

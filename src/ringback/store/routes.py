@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select,
 from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import RoutePrefixes, checked_prefix, lengths_of
 from ringback.model.states import TASK, CallState
-from ringback.store import lanes
+from ringback.store import dialects, lanes
 from ringback.store.schema import account, call, task, trunk
 from ringback.store.schema_routing import route
 
@@ -57,6 +57,7 @@ async def add(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int, pri
     Raises :class:`RouteRefused`; ValueError for what is no prefix.
     """
     checked_prefix(prefix)
+    await dialects.lock_routes(tx, to_change=True)
     owner = await tx.scalar(select(trunk.c.account_id).where(trunk.c.id == trunk_id))
     if owner not in (None, account_id):
         raise RouteRefused("the trunk belongs to another account" if account_id else "the trunk belongs to one account")
@@ -73,6 +74,7 @@ async def add(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int, pri
 
 async def remove(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int) -> bool:
     """Remove a route; the queued numbers that it carried change their lane. False when there is none."""
+    await dialects.lock_routes(tx, to_change=True)
     same = and_(_of(account_id), route.c.prefix == prefix)
     gone = await tx.execute(delete(route).where(same, route.c.trunk_id == trunk_id))
     if gone.rowcount and not await tx.scalar(select(exists().where(same))):

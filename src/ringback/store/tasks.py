@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
-from ringback.store import lanes, nodes, routes
+from ringback.store import dialects, lanes, nodes, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.bulk import insert_plain
 from ringback.store.schema import application, call, lane, task
@@ -94,6 +94,7 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
             raise
         raise NameTaken(f"taskName: a task named {spec.name!r} exists already") from None
     task_id = int(inserted.scalar_one())
+    await dialects.lock_routes(tx, to_change=False)
     route_prefix = (await routes.prefixes(tx, account_id)).of
     await insert_plain(
         tx,
