@@ -282,8 +282,7 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
     for task in world.tasks:
         reason = plan.waiting.get(task.id)
         queued = [lane for lane in task.lanes if lane.queued]
-        for lane in queued:
-            assert ((task.id, lane.zone, lane.prefix) in plan.stuck) == (not world.carriers(lane))
+        assert all(((task.id, lane.zone, lane.prefix) in plan.stuck) == (not world.carriers(lane)) for lane in queued)
         carried = [lane for lane in queued if world.carriers(lane)]
         open_now = [lane for lane in carried if is_open(task.windows, lane.zone, world.now_us // 1000)]
         last = (world.now_us + HORIZON_US + GRACE_US) // 1000
@@ -307,6 +306,11 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
             case _ if reason.endswith("lines of the task are in use"):
                 assert task.lines is not None
                 assert task.active >= task.lines
+            case _ if reason.endswith("lines of the account are in use"):
+                mine = sum(
+                    len(grant.slots_us) for grant in plan.grants if world.account_of(grant.task_id) == task.account_id
+                )
+                assert mine == world.account_lines(task.account_id)
             case _ if any(text in reason for text in ("all lines of trunk", "is shut", "has not responded")):
                 assert len(full) == len(carriers) > 0
                 assert all(one.name in reason for one in full)
