@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from ringback.store.database import Store
@@ -53,6 +54,11 @@ def open_inline_store(clock: Clock, database: InlineDatabase | None = None) -> S
     """A store over that database, or over a new one of its own."""
     engine = (database or InlineDatabase()).engine()
     return Store(engine, engine, clock, in_memory=True)
+
+
+def refusal(text: str) -> OperationalError:
+    """What a database raises that refuses for now: to make trouble in tests and simulations."""
+    return OperationalError("COMMIT", {}, sqlite3.OperationalError(text))
 
 
 class _InlineEngine:
