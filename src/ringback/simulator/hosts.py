@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import warnings
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ringback.clock import VirtualClock, VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 T = TypeVar("T")
 
+#: How often the end of a discarded task may await something.
+_MOST_AWAITS = 100
 #: When the list of a host's tasks is rid of those that are done.
 _MOST_TASKS = 2_000
 
@@ -184,8 +187,7 @@ def simulate(clock: VirtualClock, main: Callable[[HostLoop], Coroutine[Any, Any,
     try:
         result: T = loop.run_until_complete(main(loop))
     finally:
-        for task in asyncio.all_tasks(loop):
-            _discard(task)
+        _discard(asyncio.all_tasks(loop))
         loop.close()
     return result
 
@@ -197,8 +199,19 @@ def elsewhere() -> Context:
     return context
 
 
-def _discard(task: asyncio.Task[Any]) -> None:
-    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - asyncio has no public way
-    # Closing runs the ends of its blocks; one that awaits there is stopped by what this suppresses.
-    with contextlib.suppress(RuntimeError, Exception):
-        task.get_coro().close()  # type: ignore[union-attr] # it is a coroutine: nothing else is made a task here
+def _discard(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End tasks that nobody waits for any more. Closing runs the ends of their blocks, up to each await in there."""
+    with warnings.catch_warnings():
+        # What is made in there, and not awaited.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - there is no public way
+            work = task.get_coro()
+            for _ in range(_MOST_AWAITS):
+                try:
+                    work.close()  # type: ignore[union-attr] # a coroutine: nothing else is made a task here
+                except RuntimeError:
+                    continue  # it awaits something, and must be closed again
+                except Exception:  # noqa: BLE001 - whatever breaks there breaks nothing
+                    pass
+                break

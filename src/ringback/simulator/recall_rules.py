@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -137,9 +138,9 @@ def right_end(flow: Flow, _book: Book) -> Iterator[str]:
         yield f"flow {flow.row.id} is in exception, and its nodes are {states}"
     if state in ("completed", "cancelled", "exception") and {"pending", "in_progress"} & set(states):
         yield f"flow {flow.row.id} is {state}, and its nodes are {states}"
-    # Whatever ended a round before its time ends all later ones in the same way.
-    for earlier, later in zip(states, states[1:], strict=False):
-        if earlier in ("cancelled", "exception") and later != earlier:
+    # Whatever ended a round before its time ends all later ones that nobody had cancelled yet.
+    for earlier, later in pairwise(states):
+        if earlier in ("cancelled", "exception") and later not in ("cancelled", earlier):
             yield f"flow {flow.row.id} has nodes that are {states}"
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How long calls in the air may go on when a worker stops: longer than any call of the plans.
 DRAIN_SECONDS = 90.0
+#: News reach every host in the end, so polls are needless here; they would be most of what a run costs.
+IDLE_POLL_SECONDS = 21_600.0
 
 
 class Worker:
@@ -29,6 +31,7 @@ class Worker:
         self.engines: list[CarrierEngine] = []
         self.running: asyncio.Task[Any] | None = None
         self._stop = asyncio.Event()
+        self._gone = asyncio.Event()
 
     def run(self, world: World) -> None:
         """Start the roles on the host."""
@@ -38,24 +41,27 @@ class Worker:
         def dialler() -> Service:
             engine = CarrierEngine(world.carrier, self.host, lines=plan.lines)
             self.engines.append(engine)
-            settings = DiallerSettings(idle_poll_seconds=plan.idle_poll_seconds, drain_seconds=DRAIN_SECONDS)
+            settings = DiallerSettings(idle_poll_seconds=IDLE_POLL_SECONDS, drain_seconds=DRAIN_SECONDS)
             return Dialler(store, engine, clock, TemplateLibrary(store, Speech(clock, None)), settings)
 
         def conductor() -> Service:
-            return Conductor(store, clock, idle_poll_seconds=plan.idle_poll_seconds)
+            return Conductor(store, clock, idle_poll_seconds=IDLE_POLL_SECONDS)
 
         roles = {"dialler": dialler, "conductor": conductor}
         self.running = self.host.spawn(supervise(roles, clock, self._stop))
 
     async def stop(self) -> None:
-        """End in good order."""
+        """End in good order; returns when it has, or was killed meanwhile."""
         self._stop.set()
-        if self.running is not None:
-            await asyncio.wait({self.running})
+        assert self.running is not None
+        gone = asyncio.create_task(self._gone.wait())
+        await asyncio.wait({self.running, gone}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
 
     def kill(self) -> None:
         """End without any warning: the host, and its calls with it."""
         self.host.kill()
+        self._gone.set()
         for engine in self.engines:
             engine.cut()
 

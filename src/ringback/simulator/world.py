@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ringback.clock import VirtualClock
-from ringback.simulator.alarms import listening
+from ringback.simulator.alarms import instant, listening
 from ringback.simulator.book import Book, Outage
 from ringback.simulator.call_promises import OF_A_CALL
 from ringback.simulator.carrier import Carrier
 from ringback.simulator.faults import FaultyStore, Weather
-from ringback.simulator.hosts import Host, HostClock, HostLoop, HostState, elsewhere, simulate
+from ringback.simulator.hosts import Host, HostClock, HostLoop, elsewhere, simulate
 from ringback.simulator.plan import Ill, Knobs, draw
 from ringback.simulator.recall_rules import OF_A_FLOW, flows_of
 from ringback.simulator.run_promises import OF_A_RUN
@@ -22,16 +21,16 @@ from ringback.simulator.stage import Stage, set_stage
 from ringback.simulator.users import Users
 from ringback.simulator.worker import Worker, start_worker
 from ringback.store.census import Census, census, first_task, miscounted, open_work, state_of_call
+from ringback.store.database import News
 from ringback.store.inline import InlineDatabase
 
 if TYPE_CHECKING:
     from ringback.simulator.carrier import PlacedCall
     from ringback.simulator.plan import Fault, Plan
-    from ringback.store.database import News
 
 #: What everything may need to come to rest after the last fault, beside the intervals of its flows, seconds.
 _REST_SECONDS = 4 * 86_400.0
-_LOOK_SECONDS = 600.0
+_LOOK_SECONDS = 21_600.0
 #: How long news take from host to host.
 _NEWS_SECONDS = 0.002
 #: A worker that was killed or stopped is started again after so many seconds, or the size of its fault.
@@ -70,24 +69,28 @@ def run_plan(plan: Plan, *, trace: bool = False) -> RunResult:
     """Run a plan."""
     clock = VirtualClock(plan.start_ms)
 
+    alarms: list[str] = []
+    story: list[str] = []
+
     async def main(loop: HostLoop) -> RunResult:
-        world = World(plan, clock, loop, trace=trace)
-        with listening(world.tell, trace=trace) as alarms:
-            try:
-                await world.run()
-            finally:
-                world.database.close()
+        world = World(plan, clock, loop, story if trace else None)
+        try:
+            await world.run()
+        finally:
+            world.database.close()
         for alarm in (*alarms, *loop.troubles):
             world.violated(NOTHING_BREAKS, alarm)
         return world.result()
 
-    return simulate(clock, main)
+    # Also when the rest is discarded: what breaks by that must not be printed.
+    with listening(alarms, story if trace else None, clock):
+        return simulate(clock, main)
 
 
 class World:
     """Everything that there is in one run."""
 
-    def __init__(self, plan: Plan, clock: VirtualClock, loop: HostLoop, *, trace: bool) -> None:
+    def __init__(self, plan: Plan, clock: VirtualClock, loop: HostLoop, story: list[str] | None) -> None:
         self.plan = plan
         self.clock = clock
         self.loop = loop
@@ -100,13 +103,12 @@ class World:
         )
         self.carrier = Carrier(clock, self.weather, self._placed)
         self.violations: dict[str, Violation] = {}
-        self.story: list[str] = []
-        self._trace = trace
+        self._story = story
         self._stores: list[FaultyStore] = []
         self._skews: list[int] = [0]
-        self._clocks: list[HostClock] = []
         self._workers: list[Worker | None] = [None] * plan.workers
-        self._hosts = 0
+        #: Also those that are gone: the garbage collector must not end in its own time what a kill left behind.
+        self._hosts: list[Host] = []
         self._rounds = 0
         self.office = self.new_host("office")
         self.office_store = self.open_store(self.office)
@@ -116,13 +118,13 @@ class World:
 
     def tell(self, what: str) -> None:
         """One line of the story."""
-        if self._trace:
-            self.story.append(f"{self._now()}  {what}")
+        if self._story is not None:
+            self._story.append(f"{instant(self.clock)}  {what}")
 
     def violated(self, promise: str, what: str) -> None:
         """A promise is broken. The first time counts: what follows may follow from it."""
         self.tell(f"VIOLATED {promise}: {what}")
-        self.violations.setdefault(promise, Violation(promise, self._now(), what))
+        self.violations.setdefault(promise, Violation(promise, instant(self.clock), what))
 
     def census(self) -> Census:
         """Everything that is stored now."""
@@ -132,8 +134,9 @@ class World:
         """A machine; all have the wall clock of the first one until clocks are set apart."""
         clock = HostClock(self.clock)
         clock.skew_us = self._skews[-1]
-        self._clocks.append(clock)
-        return Host(name, clock, self.loop)
+        host = Host(name, clock, self.loop)
+        self._hosts.append(host)
+        return host
 
     def open_store(self, host: Host) -> FaultyStore:
         """The database as a host sees it."""
@@ -155,13 +158,19 @@ class World:
         for slot in range(self.plan.workers):
             self._start(slot)
         await self.clock.sleep(self.plan.seconds)
-        await asyncio.gather(*striking, *doing)
-        await asyncio.wait({self.office.spawn(users.resume_all())})
+        await self._done(striking + doing)
+        await self._done([self.office.spawn(users.resume_all())])
         await self._come_to_rest()
-        for worker in self._workers:
-            if worker is not None:
-                await worker.stop()
+        await self._done([self.loop.create_task(worker.stop()) for worker in self._workers if worker is not None])
         self._judge()
+
+    async def _done(self, work: list[asyncio.Task[None]]) -> None:
+        """Until all of it is done, and nothing in it broke."""
+        done, late = await asyncio.wait(work, timeout=_REST_SECONDS) if work else ((), ())
+        for task in done:
+            task.result()
+        if late:
+            self.violated("nothing stalls", f"{len(late)} requests or restarts never return")
 
     async def _come_to_rest(self) -> None:
         bell = self.office_store.subscribe()
@@ -193,14 +202,19 @@ class World:
             tasks=len(self.book.made),
             seconds=self.clock.monotonic(),
             faults=dict(sorted(self.weather.injected.items())),
-            story=self.story,
+            story=list(self._story or ()),
         )
 
     # --- faults that strike hosts and trunks ---
 
+    def _leave(self, slot: int, worker: Worker) -> None:
+        if self._workers[slot] is worker:
+            self._workers[slot] = None
+
     def _start(self, slot: int) -> None:
-        self._hosts += 1
-        host = self.new_host(f"worker {slot + 1}.{self._hosts}")
+        if self._workers[slot] is not None:
+            return  # of two faults that struck the same worker, the other one has started it again
+        host = self.new_host(f"worker {slot + 1}.{len(self._hosts)}")
         self.tell(f"{host.name} starts")
         for outage in self.book.outages.values():
             outage.starts += 1
@@ -216,7 +230,7 @@ class World:
                 await self._freeze(worker, fault)
             case Ill.RESTART if worker is not None:
                 self._struck(fault, worker.host.name)
-                self._workers[fault.slot] = None
+                self._leave(fault.slot, worker)
                 await worker.stop()
                 await self.clock.sleep(fault.size)
                 self._start(fault.slot)
@@ -225,6 +239,10 @@ class World:
                 self._struck(fault, f"by {fault.size:.3f} s")
             case Ill.TRUNK_DOWN:
                 await self._trunk_down(fault)
+            case Ill.NEWS_LOST:
+                await self.clock.sleep(fault.seconds)
+                for store in self._stores:
+                    store.hear(*News)
 
     async def _kill(self, worker: Worker, fault: Fault) -> None:
         """After so many steps of the host, or, when it has nothing to do, after a while."""
@@ -234,8 +252,9 @@ class World:
             if not struck.is_set():
                 struck.set()
                 self._struck(fault, worker.host.name)
+                self._disturb(worker, Ill.KILL)
                 worker.kill()
-                self._workers[fault.slot] = None
+                self._leave(fault.slot, worker)
 
         worker.host.after_steps(fault.steps, kill)
         timer = self.loop.call_later(fault.seconds, kill, context=elsewhere())
@@ -252,27 +271,27 @@ class World:
                 struck.set()
                 self._struck(fault, worker.host.name)
                 worker.host.freeze()
-                self._disturb(worker)
+                self._disturb(worker, Ill.FREEZE)
 
         worker.host.after_steps(fault.steps, freeze)
         self.loop.call_later(fault.seconds, freeze, context=elsewhere())
         await struck.wait()
         await self.clock.sleep(fault.seconds)
-        self._disturb(worker)
+        self._disturb(worker, Ill.FREEZE)
         worker.host.thaw()
         self.tell(f"{worker.host.name} goes on")
 
-    def _disturb(self, worker: Worker) -> None:
-        if worker.host.state is HostState.FROZEN:
-            for call in self.book.live():
-                if call.host == worker.host.name:
-                    call.disturbed = Ill.FREEZE
+    def _disturb(self, worker: Worker, ill: Ill) -> None:
+        """The calls of this worker whose results are not stored yet may get other ones now."""
+        for call in self.book.calls:
+            if call.host == worker.host.name and state_of_call(self.database, call.call_id) != "ended":
+                call.disturbed = call.disturbed or ill
 
     def _set_clocks(self, by_us: int) -> None:
         self._skews.append(self._skews[-1] + by_us)
         self.book.tolerance_us = max(self._skews) - min(self._skews)
-        for clock in self._clocks:
-            clock.skew_us = self._skews[-1]
+        for host in self._hosts:
+            host.clock.skew_us = self._skews[-1]
 
     async def _trunk_down(self, fault: Fault) -> None:
         name = self.plan.trunks[fault.trunk].name
@@ -310,6 +329,3 @@ class World:
         for store in self._stores:
             if store is not by and not self.weather.strike(Ill.NEWS_LOST):
                 self.loop.call_later(_NEWS_SECONDS, store.hear, *news, context=elsewhere())
-
-    def _now(self) -> str:
-        return datetime.fromtimestamp(self.clock.now_us() / 1_000_000, UTC).isoformat(timespec="milliseconds")
