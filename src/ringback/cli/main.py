@@ -15,6 +15,7 @@ from ringback.cli import (
     reports,
     routes,
     serving,
+    simulate,
     tasks,
     templates,
     trunks,
@@ -41,6 +42,7 @@ app.command("demo")(demo.demo)
 app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
 app.command("farend")(farend.farend)
+app.command("simulate")(simulate.simulate)
 
 
 @app.command("version")

@@ -6,14 +6,14 @@ import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
 from ringback.store.database import is_passing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
 
     from ringback.clock import Clock
 
@@ -24,7 +24,7 @@ _ALARMING = frozenset({"error", "exception", "critical"})
 def listening(alarms: list[str], story: list[str] | None, clock: Clock) -> Iterator[None]:
     """Collects the alarms of this block, and nothing is logged. With a ``story`` every line of the log goes there."""
 
-    def note(_logger: Any, method: str, event: dict[str, Any]) -> Any:
+    def note(_logger: Any, method: str, event: MutableMapping[str, Any]) -> NoReturn:
         name = event.pop("event")
         values = " ".join(f"{key}={value}" for key, value in event.items() if key != "exc_info")
         if story is not None:

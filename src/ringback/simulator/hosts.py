@@ -129,7 +129,7 @@ class _HostHandle(asyncio.Handle):
     __slots__ = ()
 
     def _run(self) -> None:
-        host = self._context.get(_HOST)
+        host = self._context.get(_HOST)  # type: ignore[attr-defined] # asyncio's own, as all below
         if host is None or host.may_run(self):
             super()._run()
 
@@ -138,7 +138,7 @@ class _HostTimerHandle(asyncio.TimerHandle):
     __slots__ = ()
 
     def _run(self) -> None:
-        host = self._context.get(_HOST)
+        host = self._context.get(_HOST)  # type: ignore[attr-defined] # asyncio's own, as all below
         if host is None or host.may_run(self):
             super()._run()
 
@@ -157,16 +157,20 @@ class HostLoop(VirtualLoop):
 
     def _call_soon(self, callback: Any, args: Any, context: Context | None) -> asyncio.Handle:
         handle = _HostHandle(callback, args, self, context)
-        self._ready.append(handle)
+        self._ready.append(handle)  # type: ignore[attr-defined] # the loop's queue
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override] # of any callback
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """As every loop's."""
         handle = super().call_at(when, callback, *args, context=context)
         handle.__class__ = _HostTimerHandle
         return handle
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
+    def create_task(  # type: ignore[override] # of any coroutine
+        self, coro: Any, *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
         """As every loop's. Tasks of hosts are kept: a killed one must not be missed by anybody."""
         context = copy_context() if context is None else context
         task: asyncio.Task[Any] = super().create_task(coro, name=name, context=context)
@@ -177,7 +181,7 @@ class HostLoop(VirtualLoop):
 
     def resume(self, handles: list[asyncio.Handle]) -> None:
         """Run these next, in this order."""
-        self._ready.extend(handles)
+        self._ready.extend(handles)  # type: ignore[attr-defined] # the loop's queue
 
 
 def simulate(clock: VirtualClock, main: Callable[[HostLoop], Coroutine[Any, Any, T]]) -> T:
@@ -208,10 +212,14 @@ def _discard(tasks: Iterable[asyncio.Task[Any]]) -> None:
             task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - there is no public way
             work = task.get_coro()
             for _ in range(_MOST_AWAITS):
-                try:
-                    work.close()  # type: ignore[union-attr] # a coroutine: nothing else is made a task here
-                except RuntimeError:
-                    continue  # it awaits something, and must be closed again
-                except Exception:  # noqa: BLE001 - whatever breaks there breaks nothing
-                    pass
-                break
+                with contextlib.suppress(Exception):
+                    if _is_closed(work):
+                        break
+
+
+def _is_closed(work: Any) -> bool:
+    try:
+        work.close()
+    except RuntimeError:
+        return False  # it awaits something, and must be closed again
+    return True

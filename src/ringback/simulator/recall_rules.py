@@ -9,12 +9,13 @@ import msgspec
 
 from ringback.model.audience import RecallType, audience_of
 from ringback.model.outcome import Outcome
+from ringback.store.census import CallRow, FlowRow, NodeRow, TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ringback.simulator.book import Book
-    from ringback.store.census import CallRow, Census, FlowRow, NodeRow, TaskRow
+    from ringback.store.census import Census
 
 _MINUTE_MS = 60_000
 

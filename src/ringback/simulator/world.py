@@ -22,7 +22,7 @@ from ringback.simulator.users import Users
 from ringback.simulator.worker import Worker, start_worker
 from ringback.store.census import Census, census, first_task, miscounted, open_work, state_of_call
 from ringback.store.database import News
-from ringback.store.inline import InlineDatabase
+from ringback.store.inline import InlineDatabase, open_inline_store
 
 if TYPE_CHECKING:
     from ringback.simulator.carrier import PlacedCall
@@ -150,7 +150,8 @@ class World:
 
     async def run(self) -> None:
         """From the beginning to the end, and the judgement."""
-        self.stage = await set_stage(self.office_store, self.plan.trunks, self.office.clock.now_ms())
+        calm = open_inline_store(self.office.clock, self.database)
+        self.stage = await set_stage(calm, self.plan.trunks, self.office.clock.now_ms())
         users = Users(self)
         doing = [self.office.spawn(users.make(index, plan)) for index, plan in enumerate(self.plan.tasks)]
         doing += [self.office.spawn(users.do(deed)) for deed in self.plan.deeds]

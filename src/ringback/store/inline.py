@@ -144,7 +144,7 @@ _waiting: list[sqlite3.Connection] = []
 @cache
 def _engine() -> Engine:
     """One for the whole process: what it has compiled serves every database."""
-    return create_engine("sqlite://", creator=lambda: _waiting.pop(), poolclass=NullPool, hide_parameters=True)
+    return create_engine("sqlite://", creator=_waiting.pop, poolclass=NullPool, hide_parameters=True)
 
 
 def _connected(raw: sqlite3.Connection) -> Connection:
