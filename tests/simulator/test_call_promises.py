@@ -88,5 +88,7 @@ def test_a_dead_trunk_is_spared() -> None:
 
 def test_every_promise_is_asked() -> None:
     assert set(promises.OF_A_CALL.values()) == {
-        value for name, value in vars(promises).items() if callable(value) and getattr(value, "__module__", "") == promises.__name__ and not name.startswith("_")
+        value
+        for name, value in vars(promises).items()
+        if callable(value) and getattr(value, "__module__", "") == promises.__name__ and not name.startswith("_")
     }

@@ -46,8 +46,7 @@ def test_what_a_host_starts_is_on_that_host() -> None:
         ticks: list[float] = []
 
         async def parent() -> None:
-            _child = asyncio.create_task(_ticking(host, ticks))
-            await asyncio.Event().wait()
+            await asyncio.gather(asyncio.create_task(_ticking(host, ticks)))
 
         host.spawn(parent())
         await clock.sleep(1.5)

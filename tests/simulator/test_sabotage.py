@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from ringback.model.dispatch import plan_lease
-from ringback.roles import control
-from ringback.roles import dialler as dialler_module
-from ringback.simulator.plan import Ill, Knobs
+from ringback.model import pacing, supply
 from ringback.simulator.world import run_seed
-from ringback.store import calls, leases, nodes, queue, tasks
+from ringback.store import calls, denials, leases, nodes, queue, tasks
+from ringback.store.schema import call
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-def _found(seeds: int, **knobs: Any) -> set[str]:
-    return {one.promise for seed in range(seeds) for one in run_seed(seed, Knobs(**knobs)).violations}
 
 
 def _settled_calls_go_back(patch: pytest.MonkeyPatch) -> None:
@@ -40,16 +35,7 @@ def _nodes_are_due_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def _all_are_recalled(patch: pytest.MonkeyPatch) -> None:
-    from ringback.store.schema import call
-
     patch.setattr(nodes, "_in_audience", lambda previous_id, _audience: call.c.task_id == previous_id)
-
-
-def _a_pause_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    async def no_wait(*_: Any) -> None:
-        """At once."""
-
-    patch.setattr(control, "_wait_until", no_wait)
 
 
 def _a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -61,34 +47,22 @@ def _a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def _windows_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     real = leases._view
-    patch.setattr(leases, "_view", lambda one: _without_windows(real(one)))
-
-
-def _without_windows(view: Any) -> Any:
-    import msgspec
-
-    return msgspec.structs.replace(view, windows=())
+    patch.setattr(leases, "_view", lambda one: msgspec.structs.replace(real(one), windows=()))
 
 
 def _lines_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    import msgspec
-
     real = leases._view
     patch.setattr(leases, "_view", lambda one: msgspec.structs.replace(real(one), lines=None))
 
 
 def _all_at_once(patch: pytest.MonkeyPatch) -> None:
     """Slots a microsecond apart, and a guard that guards nothing."""
-    from ringback.model import pacing, supply
-
     patch.setattr(supply, "spacing_us", lambda _rate: 1)
     patch.setattr(pacing, "spacing_us", lambda _rate: 1)
     patch.setattr(pacing.PacingGuard, "opens_at", lambda _self, slot_us, _rate: slot_us)
 
 
 def _denied_are_dialled(patch: pytest.MonkeyPatch) -> None:
-    from ringback.store import denials
-
     async def none(*_: Any) -> int:
         return 0
 

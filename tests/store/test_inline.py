@@ -43,10 +43,14 @@ def test_a_story_of_the_store() -> None:
 def test_what_raises_is_rolled_back_and_the_guards_hold() -> None:
     async def main() -> None:
         rig = await Rig(open_inline_store(SetClock()), SetClock()).furnish()
-        with pytest.raises(ValueError, match="halfway"):
+
+        async def halfway() -> None:
             async with rig.store.write() as tx:
                 await tx.execute(text("DELETE FROM template"))
                 raise ValueError("halfway")
+
+        with pytest.raises(ValueError, match="halfway"):
+            await halfway()
         assert await rig.one("SELECT count(*) FROM template") == 1
         with pytest.raises(IntegrityError):
             await rig.run_sql("UPDATE trunk SET busy = channels + 1")

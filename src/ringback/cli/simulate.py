@@ -21,7 +21,7 @@ def simulate(
     days: Annotated[float, typer.Option(help="How long users are busy, in days; 0: as the seed says.", min=0)] = 0.0,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Whether anything goes wrong.")] = True,
     workers: Annotated[int, typer.Option(help="How many workers dial at the same time.", min=1)] = 1,
-    doubt: Annotated[bool, typer.Option("--doubt", help="Commits whose outcome nobody is told, too.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
     processes: Annotated[int | None, typer.Option(help="How many processes; one a core by default.", min=1)] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Tell the story of one seed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -31,10 +31,13 @@ def simulate(
     The same seed is always the same run.
     """
     from ringback.simulator.many import run_many
-    from ringback.simulator.plan import ALL_ILLS, USUAL_ILLS, Knobs
+    from ringback.simulator.plan import USUAL_ILLS, Ill, Knobs
 
-    usual = ALL_ILLS if doubt else USUAL_ILLS
-    knobs = Knobs(days=days, workers=workers, ills=usual if faults else ())
+    try:
+        ills = tuple(Ill(kind) for kind in only) if only else USUAL_ILLS
+    except ValueError as error:
+        fail(f"--only: {error}; there are {', '.join(Ill)}")
+    knobs = Knobs(days=days, workers=workers, ills=ills if faults else ())
     if trace:
         if seeds != 1:
             fail("--trace tells the story of one seed; leave --seeds out")
