@@ -26,7 +26,7 @@ def listening(alarms: list[str], story: list[str] | None, clock: Clock) -> Itera
 
     def note(_logger: Any, method: str, event: MutableMapping[str, Any]) -> NoReturn:
         name = event.pop("event")
-        values = " ".join(f"{key}={value}" for key, value in event.items() if key != "exc_info")
+        values = " ".join(f"{key}={value}" for key, value in event.items() if key != "exc_info").replace("\n", " ")
         if story is not None:
             story.append(f"{instant(clock)}  log {method}: {name} {values}")
         if method in _ALARMING:
