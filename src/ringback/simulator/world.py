@@ -208,13 +208,14 @@ class World:
 
     # --- faults that strike hosts and trunks ---
 
-    def _leave(self, slot: int, worker: Worker) -> None:
-        if self._workers[slot] is worker:
+    def _leave(self, slot: int, worker: Worker) -> bool:
+        """The worker goes. Of several faults that strike it, only the first starts the next one: True for that one."""
+        first = self._workers[slot] is worker
+        if first:
             self._workers[slot] = None
+        return first
 
     def _start(self, slot: int) -> None:
-        if self._workers[slot] is not None:
-            return  # of two faults that struck the same worker, the other one has started it again
         host = self.new_host(f"worker {slot + 1}.{len(self._hosts)}")
         self.tell(f"{host.name} starts")
         for outage in self.book.outages.values():
@@ -248,21 +249,24 @@ class World:
     async def _kill(self, worker: Worker, fault: Fault) -> None:
         """After so many steps of the host, or, when it has nothing to do, after a while."""
         struck = asyncio.Event()
+        first = False
 
         def kill() -> None:
+            nonlocal first
             if not struck.is_set():
                 struck.set()
                 self._struck(fault, worker.host.name)
                 self._disturb(worker, Ill.KILL)
                 worker.kill()
-                self._leave(fault.slot, worker)
+                first = self._leave(fault.slot, worker)
 
         worker.host.after_steps(fault.steps, kill)
         timer = self.loop.call_later(fault.seconds, kill, context=elsewhere())
         await struck.wait()
         timer.cancel()
         await self.clock.sleep(max(_RESTART_SECONDS, fault.size))
-        self._start(fault.slot)
+        if first:
+            self._start(fault.slot)
 
     async def _freeze(self, worker: Worker, fault: Fault) -> None:
         struck = asyncio.Event()
