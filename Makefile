@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,5 +54,8 @@ bench-intake: install ## Time and memory of taking 200,000 numbers, beside the b
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony
 
+chaos: install parts ## Kill everything under a campaign and compare carrier and store (10 minutes; CHAOS="--seed 2")
+	$(BIN)/python -m chaos $(CHAOS)
+
 clean: ## Remove what was made
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results chaos/results
