@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from bench.rolling import most_in_a_second, seconds_over
@@ -36,15 +37,19 @@ def every_limit(evidence: Evidence) -> list[Check]:
 
 def _rate(evidence: Evidence, trunk: str, rate: float) -> Check:
     """At most rate + 1 in any rolling second."""
-    arrivals = sorted(one.at_ns for one in evidence.seen if one.trunk == trunk)
+    mine = sorted((one for one in evidence.seen if one.trunk == trunk), key=lambda one: one.at_ns)
+    arrivals = [one.at_ns for one in mine]
+    worker_of = {row.id: row.worker_id for row in evidence.calls}
     allowed = math.floor(rate + 1)
     over, worst_ms = seconds_over(arrivals, allowed)
     most, _ = most_in_a_second(arrivals)
-    broken = [
-        f"{allowed + 1} INVITEs within {(last - first) / MS:.0f} ms"
-        for first, last in zip(arrivals, arrivals[allowed:], strict=False)
-        if last - first < (1000 - JITTER_MS) * MS
-    ]
+    broken = []
+    for index, (first, last) in enumerate(zip(arrivals, arrivals[allowed:], strict=False)):
+        if last - first < (1000 - JITTER_MS) * MS:
+            by = Counter(worker_of.get(one.call or 0) for one in mine[index : index + allowed + 1])
+            broken.append(
+                f"{allowed + 1} INVITEs within {(last - first) / MS:.0f} ms from {first}, by worker {dict(by)}"
+            )
     note = f"{most} in a second at most, allowed {allowed}"
     if over:
         note += f"; {over} seconds too full, by {worst_ms:.1f} ms at most"

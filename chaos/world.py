@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from chaos.evidence import Seen
 
 KEY, SECRET = "chaoskey", "chaossecret"
-POLL_SECONDS: Final = 0.05
+#: Each look at the database is a process of psql's: not too many on a small machine.
+POLL_SECONDS: Final = 0.3
 BOOT_SECONDS: Final = 90.0
 #: Longer than PostgreSQL lets a process stand still inside a transaction (5 s).
 TAKEOVER_SECONDS: Final = 8.0
@@ -154,14 +155,21 @@ class CarrierProcess:
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
+        self._read = 0
+        self._invites = 0
 
     def invites(self) -> int:
         """How many calls have reached it."""
-        return self.log.read_bytes().count(b'"event": "invite"') if self.log.exists() else 0
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            complete, end, _ = log.read().rpartition(b"\n")
+        self._read += len(complete + end)
+        self._invites += complete.count(b'"event": "invite"')
+        return self._invites
 
     def seen(self) -> list[Seen]:
         """Every call so far."""
-        return read_carrier(self.trunk, self.log.read_text().splitlines()) if self.log.exists() else []
+        return read_carrier(self.trunk, self.log.read_text().splitlines())
 
     def close(self) -> None:
         """End it after its last words."""
@@ -189,6 +197,9 @@ class World:
         self._seed = seed
         self._small_disk = small_disk
         self._counts = (diallers, apis)
+        # A run holds hundreds of connections at times: a killed process's ends when it is next written to.
+        settings = {"max_connections": "300", "log_lock_waits": "on", "log_line_prefix": "%m [%p] "}
+        self.postgres = PostgresProcess(fsync=True, settings=settings)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -203,14 +214,14 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """End everything and remove the folder, unless CHAOS_KEEP is set."""
+        """End everything and remove the folder, unless CHAOS_KEEP is set: it then holds every log."""
         self._stack.close()
+        (self.folder / "postgres.log").write_text(self.postgres.log)
         if "CHAOS_KEEP" not in os.environ:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _build(self) -> None:
         enter = self._stack.enter_context
-        self.postgres = PostgresProcess(fsync=True)
         self.disk: SmallDisk | None = None
         if self._small_disk:
             self.disk = SmallDisk(self.postgres.folder)

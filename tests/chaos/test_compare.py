@@ -65,7 +65,7 @@ def twice_and_lied(evidence: Evidence) -> None:
 
 
 def before_its_lease(evidence: Evidence) -> None:
-    evidence.seen[1].at_ns = (T0 + 1_099) * MS
+    evidence.seen[1].at_ns = (T0 + 1_099 - compare.CLOCK_MS) * MS
 
 
 def after_its_result(evidence: Evidence) -> None:
