@@ -4,9 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests of real programs in real time: each has the machine to itself. All others run beside one another.
+ALONE := tests/telephony tests/e2e tests/chaos
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake bench-telephony chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake bench-query-detail bench-telephony chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,7 +31,8 @@ demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo
 
 test: install parts lint types floors ## Everything: lint, types, floors, then all tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS) $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(ALONE)
 
 lint: install ## Check style
 	$(BIN)/ruff check .
@@ -50,6 +54,9 @@ lock: ## Renew the pinned requirements (needs an installed .venv)
 
 bench-intake: install ## Time and memory of taking 200,000 numbers, beside the bare work
 	$(BIN)/python -m bench.intake
+
+bench-query-detail: install ## Requests a second of queryDetail beside an empty endpoint, with 1,000 and 10,000 flows
+	$(BIN)/python -m bench.query_detail
 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony

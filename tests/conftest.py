@@ -6,9 +6,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from ringback.telephony.sip.engine import available
 from tests.parts.postgres_process import PostgresProcess, postgres
+
+# How long an example takes says how busy the machine is: it runs other tests at the same time.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

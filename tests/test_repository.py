@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,21 @@ def test_no_package_registry_or_machine_path_is_named() -> None:
         ):
             named += [str(path.relative_to(ROOT))] if private.search(path.read_text(errors="replace")) else []
     assert named == []
+
+
+def test_make_test_runs_every_test_once() -> None:
+    """It has several runs of pytest, one for what may run beside others."""
+    done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    runs = [shlex.split(line)[1:] for line in done.stdout.splitlines() if line.startswith(".venv/bin/pytest")]
+    places = {path for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.rglob("test_*.py"))}
+    places |= set((ROOT / "tests").glob("test_*.py"))
+    times = dict.fromkeys((str(path.relative_to(ROOT)) for path in places), 0)
+    assert len(times) > 10
+    for run in runs:
+        named = [word for word in run if word.startswith("tests")]
+        ignored = [word.removeprefix("--ignore=") for word in run if word.startswith("--ignore=")]
+        assert {*named, *ignored} <= set(times)
+        assert not any(word in {"-k", "-m"} or word.startswith("--deselect") for word in run)
+        for place in times:
+            times[place] += (place in named or not named) and place not in ignored
+    assert set(times.values()) == {1}, times

@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     asterisk_detect_machines: bool = True
     #: The folder of the recordings of calls, made when first needed, readable by its owner only.
     recordings: str = "recordings"
+    #: The folder of the witness, by which a restored database is known; beside an SQLite file when it is relative.
+    state: str = ".ringback"
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -88,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"{name} must be a number, got {value}")
             if value < 0 or (value == 0 and name in _MORE_THAN_ZERO):
                 raise ValueError(f"{name} must {'be more than 0' if name in _MORE_THAN_ZERO else 'not be negative'}")
-        for name in ("recordings", "asterisk_sounds"):
+        for name in ("recordings", "asterisk_sounds", "state"):
             if not getattr(self, name).strip() or "\0" in getattr(self, name):
                 raise ValueError(f"{name} must be the name of a folder, got {getattr(self, name)!r}")
         try:

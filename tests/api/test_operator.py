@@ -41,7 +41,7 @@ def test_an_unexpected_fault_tells_the_caller_nothing(world: World, monkeypatch:
     async def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("SELECT api_secret FROM account")
 
-    monkeypatch.setattr(flows, "detail", broken)
+    monkeypatch.setattr(flows.BY_ID, "find", broken)
 
     async def story() -> None:
         with capture_logs() as logs:
@@ -162,6 +162,7 @@ def test_metrics_show_what_is_stored(world: World) -> None:
             for sample in family.samples
         }
         assert samples == {
+            ("ringback_held",): 0,
             ("ringback_trunk_lines_busy", "t"): 0,
             ("ringback_trunk_lines", "t"): 1000,
             ("ringback_trunk_breaker_open", "t"): 0,

@@ -15,7 +15,7 @@ from ringback.api.itnio.signature import sign
 from ringback.model.outcome import Outcome
 from ringback.model.template import Say, Template
 from ringback.settings import Settings
-from ringback.store import accounts, calls, leases, nodes, tasks, templates, trunks, workers
+from ringback.store import accounts, calls, leases, node_start, submission, templates, trunks, workers
 from ringback.store.database import Store
 from ringback.store.opening import open_store
 from ringback.store.schema import metadata
@@ -252,8 +252,7 @@ class World:
     async def submit(self) -> None:
         """Start the tasks that are due."""
         async with self.store.write() as tx:
-            for task_id in await tasks.due(tx, self.clock.now_ms(), 100):
-                await tasks.submit(tx, task_id, self.clock.now_ms(), minute_seconds=60)
+            await submission.submit_due(tx, self.clock.now_ms(), 100, minute_seconds=60)
 
     async def dial(self, *results: Mapping[str, Any]) -> None:
         """Lease as many calls as there are results, of whatever task is calling, and end them so."""
@@ -281,8 +280,7 @@ class World:
     async def start_next_round(self) -> int | None:
         """Start the node that is due, and its task. Returns the task's id."""
         async with self.store.write() as tx:
-            (node_id,) = await nodes.due(tx, self.clock.now_ms(), 10)
-            task_id = await nodes.start(tx, node_id, self.clock.now_ms())
+            (task_id,) = (await node_start.start_due(tx, self.clock.now_ms(), 10)).values()
         await self.submit()
         return task_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.model.breaker import PROBE_PATIENCE_MS, Breaker, probing
-from ringback.model.dispatch import LaneView, Plan, TaskView, plan_lease
+from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
 from ringback.model.pacing import spacing_us
 from ringback.model.routing import Choice
 from ringback.model.supply import TrunkView
@@ -92,6 +93,7 @@ class World(msgspec.Struct):
     free_lines: int
     trunks: list[TrunkView]
     tasks: list[TaskView]
+    accounts: list[AccountView] = []
 
     def plan(self) -> Plan:
         return plan_lease(
@@ -101,10 +103,20 @@ class World(msgspec.Struct):
             free_lines=self.free_lines,
             trunks=self.trunks,
             tasks=self.tasks,
+            accounts=self.accounts,
         )
 
     def apply(self, plan: Plan) -> None:
         """What the store does with a plan: the calls hold their lines from then on."""
+        slots: dict[int, list[int]] = {}
+        for grant in plan.grants:
+            slots.setdefault(self.account_of(grant.task_id), []).extend(grant.slots_us)
+        self.accounts = [
+            msgspec.structs.replace(one, active=one.active + len(slots[one.id]), served_us=max(slots[one.id]))
+            if one.id in slots
+            else one
+            for one in self.accounts
+        ]
         for grant in plan.grants:
             count = len(grant.slots_us)
             self.free_lines -= count
@@ -151,6 +163,16 @@ class World(msgspec.Struct):
             for one in self.trunks
         ]
         self.tasks = [msgspec.structs.replace(one, active=0) for one in self.tasks]
+        self.accounts = [msgspec.structs.replace(one, active=0) for one in self.accounts]
+
+    def account_of(self, task_id: int) -> int:
+        """Whose task it is."""
+        return next(one.account_id for one in self.tasks if one.id == task_id)
+
+    def account_lines(self, account_id: int) -> float:
+        """How many more calls the account may have."""
+        known = [one for one in self.accounts if one.id == account_id and one.lines is not None]
+        return min((max(0, one.lines - one.active) for one in known if one.lines is not None), default=math.inf)
 
     def in_service(self, trunk: TrunkView) -> bool:
         """Its breaker is closed, or a probe is due before the horizon."""
@@ -181,11 +203,21 @@ def worlds(draw: st.DrawFn) -> World:
         for number, one in enumerate(draw(st.lists(trunk_views, max_size=3)), start=1)
     ]
     tasks = [
-        msgspec.structs.replace(one, id=number)
+        msgspec.structs.replace(one, id=number, account_id=draw(st.sampled_from([1, 1, 2, 3])))
         for number, one in enumerate(draw(st.lists(task_views, max_size=5)), start=1)
     ]
     now = NOW_US + draw(st.sampled_from([0, 1, 59_700_000, 59_999_999, 60_000_000, 3_600_000_000]))
-    return World(now, draw(st.sampled_from([0, 1, 5, 1000])), trunks, draw(st.permutations(tasks)))
+    # Account 3 is not told of: it has no limit, and no turn.
+    accounts = [
+        AccountView(
+            id=number,
+            lines=draw(st.none() | st.integers(1, 12)),
+            active=draw(st.integers(0, 12)),
+            served_us=draw(st.sampled_from([0, NOW_US - 10_000, NOW_US, NOW_US + 10**10])),
+        )
+        for number in (1, 2)
+    ]
+    return World(now, draw(st.sampled_from([0, 1, 5, 1000])), trunks, draw(st.permutations(tasks)), accounts)
 
 
 @settings(deadline=None, max_examples=250)
@@ -215,6 +247,10 @@ def test_no_limit_is_exceeded(world: World) -> None:
     for task_id, count in by_task.items():
         lines = tasks[task_id].lines
         assert lines is None or tasks[task_id].active + count <= lines
+    by_account: Counter[int] = Counter()
+    for task_id, count in by_task.items():
+        by_account[tasks[task_id].account_id] += count
+    assert all(count <= world.account_lines(account_id) for account_id, count in by_account.items())
     for trunk_id, slots in by_trunk.items():
         trunk = trunks[trunk_id]
         slots.sort()
@@ -246,8 +282,7 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
     for task in world.tasks:
         reason = plan.waiting.get(task.id)
         queued = [lane for lane in task.lanes if lane.queued]
-        for lane in queued:
-            assert ((task.id, lane.zone, lane.prefix) in plan.stuck) == (not world.carriers(lane))
+        assert all(((task.id, lane.zone, lane.prefix) in plan.stuck) == (not world.carriers(lane)) for lane in queued)
         carried = [lane for lane in queued if world.carriers(lane)]
         open_now = [lane for lane in carried if is_open(task.windows, lane.zone, world.now_us // 1000)]
         last = (world.now_us + HORIZON_US + GRACE_US) // 1000
@@ -271,6 +306,11 @@ def test_every_task_is_granted_or_told_why_not(world: World) -> None:
             case _ if reason.endswith("lines of the task are in use"):
                 assert task.lines is not None
                 assert task.active >= task.lines
+            case _ if reason.endswith("lines of the account are in use"):
+                mine = sum(
+                    len(grant.slots_us) for grant in plan.grants if world.account_of(grant.task_id) == task.account_id
+                )
+                assert mine == world.account_lines(task.account_id)
             case _ if any(text in reason for text in ("all lines of trunk", "is shut", "has not responded")):
                 assert len(full) == len(carriers) > 0
                 assert all(one.name in reason for one in full)

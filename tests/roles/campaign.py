@@ -114,14 +114,19 @@ class Campaign:
         library = TemplateLibrary(self.store, Speech(self.clock, None))
         settings = DiallerSettings(idle_poll_seconds=NO_POLL, drain_seconds=60)
         self.dialler = Dialler(self.store, self.engine, self.clock, library, settings)
+        self._running = [asyncio.create_task(self.dialler.run())]
+        self.start_conductor()
+
+    def start_conductor(self) -> None:
+        """Run the conductor alone: the story has diallers of its own."""
         self._conductor = Conductor(self.store, self.clock, idle_poll_seconds=NO_POLL)
-        self._running = [asyncio.create_task(self.dialler.run()), asyncio.create_task(self._conductor.run())]
+        self._running.append(asyncio.create_task(self._conductor.run()))
 
     async def stop(self) -> None:
         """End the roles in good order."""
-        if self.dialler is not None and self._conductor is not None:
-            self.dialler.stop()
-            self._conductor.stop()
+        for role in (self.dialler, self._conductor):
+            if role is not None:
+                role.stop()
         await asyncio.gather(*self._running)
         self._running = []
 
@@ -130,6 +135,9 @@ class Campaign:
         source = sqlite3.connect(self.url.removeprefix("sqlite:///"))
         copy = sqlite3.connect(path)
         source.backup(copy)
+        # After a kill the file is where it was; a copy that is not would be taken for a restored one.
+        copy.execute("UPDATE provenance SET origin = NULL")
+        copy.commit()
         copy.close()
         source.close()
         return f"sqlite:///{path}"

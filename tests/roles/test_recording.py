@@ -11,7 +11,7 @@ import pytest
 from ringback.clock import VirtualClock
 from ringback.model.task import Limits
 from ringback.model.template import Say, Tag, Template, Transfer
-from ringback.roles.dialler import OUTLIVES_SECONDS
+from ringback.roles.live_calls import OUTLIVES_SECONDS
 from ringback.store import records, templates
 from ringback.store.records import CallRecord
 from ringback.telephony.port import DialOrder

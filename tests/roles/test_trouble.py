@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -15,7 +16,7 @@ from ringback.model.task import Limits
 from ringback.model.windows import parse_window
 from ringback.roles.control import pause_task, resume_task
 from ringback.roles.supervisor import Fatal, supervise
-from ringback.store import calls, nodes, records
+from ringback.store import calls, node_start, records
 from ringback.telephony.sandbox import SandboxEngine
 from roles.campaign import campaign, failed_flow, numbers
 
@@ -234,18 +235,19 @@ def test_a_window_that_is_never_open_does_not_hold_the_task() -> None:
 
 def test_one_broken_node_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualClock()
-    real = nodes.start
+    real = node_start.audience_of
 
-    async def start(tx, node_id, now_ms):
-        if node_id == 1:
+    def audience_of(recall_type, intents):
+        if intents == ["broken"]:
             raise ValueError("something in this node cannot be read")
-        return await real(tx, node_id, now_ms)
+        return real(recall_type, intents)
 
-    monkeypatch.setattr(nodes, "start", start)
+    monkeypatch.setattr(node_start, "audience_of", audience_of)
 
     async def main() -> None:
         async with campaign(clock) as made:
-            _, broken = await made.create(numbers(80), name="one", flow=failed_flow(rounds=2, interval=1))
+            unread = msgspec.structs.replace(failed_flow(rounds=2, interval=1), intents=("broken",))
+            _, broken = await made.create(numbers(80), name="one", flow=unread)
             _, sound = await made.create(numbers(80, "4931"), name="two", flow=failed_flow(rounds=2, interval=1))
             made.start()
             await made.until_flow(sound)

@@ -16,7 +16,19 @@ from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import FlowState
 from ringback.model.task import Limits, NewCall, TaskSpec
 from ringback.model.template import Hangup, Template
-from ringback.store import accounts, calls, flows, leases, nodes, tasks, templates, trunks, workers
+from ringback.store import (
+    accounts,
+    calls,
+    flows,
+    leases,
+    node_start,
+    nodes,
+    submission,
+    tasks,
+    templates,
+    trunks,
+    workers,
+)
 from ringback.store.calls import Answer, CallResult
 from ringback.store.database import Store
 from ringback.store.flows import FlowDetail
@@ -113,9 +125,9 @@ class Rig:
         async with self.store.write() as tx:
             return await templates.add(tx, TEMPLATE, {}, account_id=account_id, now_ms=self.clock.ms)
 
-    async def new_worker(self) -> int:
+    async def new_worker(self, *, engine: str = ENGINE) -> int:
         async with self.store.write() as tx:
-            return await workers.register(tx, engine=ENGINE, pid=1, now_ms=self.clock.ms)
+            return await workers.register(tx, engine=engine, pid=1, now_ms=self.clock.ms)
 
     async def new_task(
         self,
@@ -153,13 +165,15 @@ class Rig:
     async def submit(self) -> list[int]:
         """Submit what is due."""
         async with self.store.write() as tx:
-            due = await tasks.due(tx, self.clock.ms, 100)
-            for task_id in due:
-                await tasks.submit(tx, task_id, self.clock.ms, minute_seconds=60)
-            return due
+            return await submission.submit_due(tx, self.clock.ms, 100, minute_seconds=60)
 
     async def lease_batch(
-        self, *, worker: int | None = None, free_lines: int = 100_000, horizon_us: int = HORIZON_US
+        self,
+        *,
+        worker: int | None = None,
+        free_lines: int = 100_000,
+        horizon_us: int = HORIZON_US,
+        engine: str = ENGINE,
     ) -> LeaseBatch:
         """One lease transaction, as a dialler makes it."""
         self._lease_no += 1
@@ -168,7 +182,7 @@ class Rig:
                 tx,
                 worker_id=worker or self.worker,
                 lease_no=self._lease_no,
-                engine=ENGINE,
+                engine=engine,
                 now_us=self.clock.us,
                 horizon_us=horizon_us,
                 grace_us=GRACE_US,
@@ -251,7 +265,7 @@ class Rig:
 
     async def start_node(self, node_id: int) -> int | None:
         async with self.store.write() as tx:
-            return await nodes.start(tx, node_id, self.clock.ms)
+            return (await node_start.start_due(tx, self.clock.ms, 1, only=node_id)).get(node_id)
 
     async def start_next_node(self) -> int | None:
         """Go to the instant at which the next node is due, start it and submit its task. Returns that task."""

@@ -29,7 +29,7 @@ async def deny(rig: Rig, prefix: str, account_id: int | None = None) -> bool:
         added = await denials.add(tx, account_id, prefix)
         concerned = await denials.tasks_on_the_way(tx, account_id)
         for task_id in concerned:
-            await denials.skip_denied(tx, task_id)
+            await denials.skip_denied(tx, [task_id])
         await tasks.finish_done(tx, concerned, rig.clock.ms, minute_seconds=60)
         return added
 
@@ -188,7 +188,7 @@ def test_skipping_in_sql_is_the_rule(callees: list[str], prefixes: frozenset[str
                     "INSERT INTO denied (prefix) VALUES (:p)", p=prefix
                 )
             async with rig.store.write() as tx:
-                await denials.skip_denied(tx, task_id)
+                await denials.skip_denied(tx, [task_id])
             denied = Denied(prefixes)
             found = await skipped(rig, task_id)
             assert set(found) == {callee for callee in callees if denied.by(callee)}

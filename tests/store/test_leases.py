@@ -165,6 +165,9 @@ def test_a_trunk_of_another_engine_is_no_trunk(database: Database) -> None:
         assert (batch.leases, batch.waiting) == ([], {task_id: "there is no trunk to dial through"})
         async with rig.store.read() as tx:
             assert await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == batch.waiting
+            assert await leases.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {task_id: "no dialler runs"}
+        await rig.new_worker(engine="sip")
+        async with rig.store.read() as tx:
             assert await leases.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {}
 
     database.run(story)

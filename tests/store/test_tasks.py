@@ -9,7 +9,7 @@ from ringback.model.outcome import Outcome
 from ringback.model.states import TaskEvent, TaskState
 from ringback.model.task import Limits, NewCall, TaskSpec
 from ringback.model.windows import Window
-from ringback.store import nodes, records, tasks, templates
+from ringback.store import nodes, records, submission, tasks, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.tasks import TaskNotFound, TaskWrongState
 from tests.store.rig import START_MS, Database, Rig, recall
@@ -138,7 +138,7 @@ def test_a_task_starts_when_its_send_time_has_come(database: Database) -> None:
         later = await rig.new_task(send_in_ms=60_000, started=False)
         sooner = await rig.new_task(send_in_ms=59_999, started=False)
         async with rig.store.read() as tx:
-            assert await tasks.next_send_at(tx) == START_MS + 59_999
+            assert await submission.next_send_at(tx) == START_MS + 59_999
         rig.clock.advance(59_998)
         assert await rig.submit() == []
         assert await rig.lease() == []
@@ -150,7 +150,7 @@ def test_a_task_starts_when_its_send_time_has_come(database: Database) -> None:
         task = await rig.task(later)
         assert (task.state, task.started_at, task.modified_at) == (TaskState.CALLING, rig.clock.ms, rig.clock.ms)
         async with rig.store.read() as tx:
-            assert await tasks.next_send_at(tx) is None
+            assert await submission.next_send_at(tx) is None
             assert [task.id for task in await tasks.running(tx)] == [later, sooner]
 
     database.run(story)
@@ -210,16 +210,16 @@ def test_a_task_that_breaks_fails_with_a_reason(database: Database) -> None:
     async def story(rig: Rig) -> None:
         task_id = await rig.new_task(2, started=False, flow=recall(rounds=2))
         async with rig.store.write() as tx:
-            await tasks.refuse(tx, task_id, "internal error: KeyError", rig.clock.ms)
+            await submission.refuse(tx, task_id, "internal error: KeyError", rig.clock.ms)
         task = await rig.task(task_id)
         assert (task.state, task.reason) == (TaskState.SUBMISSION_FAILED, "internal error: KeyError")
         flow = await rig.flow_of(task_id)
         assert (flow.state, flow.reason) == ("exception", task.reason)
         async with rig.store.write() as tx:
             # Submitted by somebody else meanwhile: nothing to do.
-            await tasks.submit(tx, task_id, rig.clock.ms, minute_seconds=60)
+            await submission.submit(tx, [task_id], rig.clock.ms, minute_seconds=60)
             with pytest.raises(TaskWrongState):
-                await tasks.refuse(tx, task_id, "again", rig.clock.ms)
+                await submission.refuse(tx, task_id, "again", rig.clock.ms)
         assert (await rig.task(task_id)).reason == "internal error: KeyError"
 
     database.run(story)

@@ -11,7 +11,6 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
@@ -19,6 +18,7 @@ from ringback.api.itnio import recall_flows, tasks
 from ringback.api.itnio.door import PREFIXES, Door
 from ringback.api.itnio.envelope import answer, bad
 from ringback.api.metrics import CONTENT_TYPE, metrics_text
+from ringback.store import provenance
 from ringback.store.database import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 
     @get("/health/ready", media_type=MediaType.TEXT)
     async def ready() -> Response[str]:
-        """The database answers."""
+        """The database answers. Says so when it is held, so that nothing is dialled."""
         try:
             async with asyncio.timeout(READY_SECONDS), store.read() as tx:
-                await tx.execute(text("SELECT 1"))
+                held = await provenance.why_held(tx)
         except (SQLAlchemyError, StoreUnavailable, TimeoutError) as error:
             log.warning("not_ready", error=str(error) or type(error).__name__)
             return Response("the database does not answer", status_code=503)
-        return Response("ok")
+        return Response(held or "ok")
 
     @get("/metrics", include_in_schema=False)
     async def metrics() -> Response[bytes]:
@@ -59,6 +59,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 
     return Litestar(
         route_handlers=[live, ready, metrics, *tasks.routes(door), *recall_flows.routes(door)],
+        lifespan=[door.open],
         exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
         # The description alone: the pages that show it load their scripts from elsewhere.
         openapi_config=OpenAPIConfig(

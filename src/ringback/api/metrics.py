@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Gauge, generate_latest
 
-from ringback.store import breakers, engine_nodes, records, trunks
+from ringback.store import breakers, engine_nodes, provenance, records, trunks
 
 if TYPE_CHECKING:
     from ringback.store.database import Store
@@ -23,7 +23,10 @@ async def metrics_text(store: Store, now_ms: int) -> bytes:
         tasks = await records.tasks_by_state(tx)
         totals = await records.call_totals(tx)
         nodes = await engine_nodes.everyone(tx, now_ms)
+        held = await provenance.why_held(tx)
     registry = CollectorRegistry()
+    hold = Gauge("ringback_held", "1 while nothing is dialled until ringback settle", registry=registry)
+    hold.set(bool(held))
     busy = Gauge("ringback_trunk_lines_busy", "Calls that hold a line of the trunk", ["trunk"], registry=registry)
     lines = Gauge("ringback_trunk_lines", "Lines of the trunk", ["trunk"], registry=registry)
     shut = Gauge("ringback_trunk_breaker_open", "1 while the trunk's breaker is open", ["trunk"], registry=registry)

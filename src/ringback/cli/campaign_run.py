@@ -54,6 +54,8 @@ async def run_file(path: Path, target: Target, in_force: Settings) -> int:
             client = VendorClient(target.server, target.api_key, target.api_secret, clock)
         else:
             own = await stack.enter_async_context(Server(in_force, clock))
+            if own.held:
+                raise UserError(own.held)
             ids = await _add_templates(own.store, asked, folder, clock)
             client = await _own_client(own, target.account, clock)
         await stack.enter_async_context(client)

@@ -31,7 +31,7 @@ def add(prefix: Prefix, account: Account = None) -> None:
             if not await denials.add(tx, account_id, prefix):
                 raise UserError(f"PREFIX {prefix} is denied already")
             concerned = await denials.tasks_on_the_way(tx, account_id)
-            skipped = sum([await denials.skip_denied(tx, task_id) for task_id in concerned])
+            skipped = await denials.skip_denied(tx, concerned)
             await tasks.finish_done(tx, concerned, RealClock().now_ms(), minute_seconds=in_force.minute_seconds)
             return skipped
 

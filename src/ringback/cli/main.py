@@ -13,6 +13,7 @@ from ringback.cli import (
     demo,
     denials,
     farend,
+    operating,
     reports,
     routes,
     serving,
@@ -43,6 +44,9 @@ app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
 app.command("farend")(farend.farend)
 app.command("migrate")(database.migrate)
+app.command("move-store")(database.move_store)
+app.command("backup")(operating.backup)
+app.command("settle")(operating.settle)
 
 
 @app.command("version")

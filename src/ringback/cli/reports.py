@@ -13,7 +13,7 @@ from rich.table import Table
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.model.states import CallState, TaskState
-from ringback.store import flows, leases, records, tasks
+from ringback.store import flows, leases, provenance, records, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +115,7 @@ async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[s
     found = await flows.detail(tx, key_id)
     if found is None:
         raise UserError(f"there is no recall flow {key_id}")
+    held = await provenance.why_held(tx)
     rounds = []
     for node in found.nodes:
         left_out = msgspec.json.decode(node.left_out, type=dict[str, int]) if node.left_out else {}
@@ -136,7 +137,8 @@ async def flow_values(tx: Tx, key_id: int, waiting: Mapping[int, str]) -> dict[s
                 "qualified": node.qualified,
                 "skipped": dict(skipped),
                 "ended": ended,
-                "reason": node.reason or waiting.get(node.task_id or 0, ""),
+                "reason": node.reason
+                or waiting.get(node.task_id or 0, held if node.due_at and not node.task_id else ""),
             }
         )
     return {
@@ -191,7 +193,7 @@ async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> Waits:
         stuck = await leases.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
         return Waits(waiting.get(task_id, "its turn has not come yet"), stuck)
     if task.state is TaskState.WAITING:
-        return Waits(f"the task starts {iso(task.send_at)}")
+        return Waits(await provenance.why_held(tx) or f"the task starts {iso(task.send_at)}")
     return Waits(f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else ""))
 
 

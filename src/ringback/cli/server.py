@@ -15,6 +15,7 @@ from ringback.cli.role import Role
 from ringback.clock import ShiftedClock
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
+from ringback.roles.hold import check
 from ringback.roles.library import TemplateLibrary
 from ringback.roles.node_watch import NodeWatch
 from ringback.roles.supervisor import Fatal, supervise
@@ -24,6 +25,7 @@ from ringback.store import trunks
 from ringback.store.database import Store
 from ringback.store.lock import DiallerLock
 from ringback.store.opening import open_store
+from ringback.store.witness import Witness
 from ringback.telephony.asterisk.address import read_addresses
 from ringback.telephony.asterisk.engine import AsteriskEngine
 from ringback.telephony.asterisk.sounds import SoundFolder
@@ -57,10 +59,13 @@ class Server:
         self._roles = roles
         self._stop = asyncio.Event()
         self._lock = DiallerLock(in_force.database_url)
+        self._witness = Witness.of(in_force.database_url, in_force.state)
         self._store: Store | None = None
         self._running: asyncio.Task[None] | None = None
         #: The newest dialler and its engine.
         self._newest: tuple[Dialler, Engine] | None = None
+        #: Why nothing is dialled, as it was at the start; empty when something may be.
+        self.held = ""
         #: Where the API answers; empty without the API role.
         self.url = ""
 
@@ -85,6 +90,7 @@ class Server:
                 # Slots, windows and due times are compared between machines: all of them use the database's time.
                 await keep_time(self._store, self._clock)
                 services["time keeper"] = lambda: TimeKeeper(self.store, self._clock)
+            await self._look_where_it_comes_from()
             if Role.API in self._roles:
                 services["api"] = self._http()
             if Role.DIALLER in self._roles:
@@ -125,6 +131,16 @@ class Server:
             await self._store.close()
         self._lock.release()
 
+    async def _look_where_it_comes_from(self) -> None:
+        try:
+            checked = await check(self.store, self._clock, self._witness)
+        except OSError as error:
+            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise UserError(f"state: the witness of the database cannot be written: {where}") from None
+        self.held = checked.why_held
+        if self.held:
+            log.warning("held", reason=self.held)
+
     def _http(self) -> Callable[[], Service]:
         host, port = split_address(self._settings.listen)
         try:
@@ -155,6 +171,7 @@ class Server:
                 takeover_seconds=in_force.takeover_seconds,
                 recordings=in_force.recordings,
             ),
+            witness=self._witness,
         )
         self._newest = (dialler, engine)
         return dialler

@@ -38,6 +38,8 @@ def serve(
                 loop.add_signal_handler(number, _on_signal, server)
             if server.url:
                 typer.echo(f"ringback listening on {server.url}")
+            if server.held:
+                typer.echo(f"ringback dials nobody: {server.held}")
             typer.echo(f"ringback ready: {in_force.telephony} telephony, {shown_url(in_force.database_url)}")
             await server.wait()
 

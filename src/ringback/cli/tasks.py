@@ -9,7 +9,7 @@ import typer
 from ringback.cli.common import MAX_ID, UserError, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.roles.control import cancel_tasks, pause_task, resume_task
-from ringback.store import leases, tasks
+from ringback.store import leases, provenance, tasks
 from ringback.store.tasks import TaskNotFound, TaskWrongState
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ TaskId = Annotated[int, typer.Argument(help="Id of the task.", min=1, max=MAX_ID
 def show() -> None:
     """List the tasks that are not over, and why one that is calling stands still."""
 
-    async def work() -> tuple[list[tasks.Task], dict[int, str]]:
+    async def work() -> tuple[list[tasks.Task], dict[int, str], str]:
         in_force = settings()
         async with opened(in_force) as store, store.read() as tx:
             now_us = RealClock().now_us()
             waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
-            return await tasks.running(tx), waiting
+            return await tasks.running(tx), waiting, await provenance.why_held(tx)
 
-    running, waiting = run(work())
+    running, waiting, held = run(work())
     for task in running:
-        why = waiting.get(task.id) or (f"starts {iso(task.send_at)}" if task.started_at is None else "")
+        why = waiting.get(task.id) or held or (f"starts {iso(task.send_at)}" if task.started_at is None else "")
         typer.echo(
             f"{task.id}  {task.name}  {task.state}  {task.called + task.skipped} of {task.total} done, "
             f"{task.active} in the air{'  (' + why + ')' if why else ''}"

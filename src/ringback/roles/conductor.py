@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.store import nodes, tasks
+from ringback.store import node_start, nodes, submission
 from ringback.store.database import News
 from ringback.store.refusals import is_passing
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: How many due nodes, and how many due tasks, one sweep starts.
-AT_ONCE = 50
+#: How many due nodes, and how many due tasks, one transaction starts.
+NODES_AT_ONCE = 250
+TASKS_AT_ONCE = 250
+#: What comes due within so short a time starts together; and so long something waits that somebody else holds.
+GATHER_SECONDS = 0.02
 
 
 class Conductor:
@@ -49,52 +52,90 @@ class Conductor:
             self._store.unsubscribe(self._bell)
 
     async def sweep(self) -> bool:
-        """Start what is due now, each in a transaction of its own. True when there may be more.
+        """Start what is due now, many in one transaction. True when there may be more.
 
         One that breaks ends with a reason and holds up no other. Raises when the database refuses for now.
         """
         now_ms = self._clock.now_ms()
         async with self._store.read() as tx:
-            due_nodes = await nodes.due(tx, now_ms, AT_ONCE)
-        for node_id in due_nodes:
-            await self._start_node(node_id, now_ms)
-        async with self._store.read() as tx:
-            due_tasks = await tasks.due(tx, now_ms, AT_ONCE)
-        for task_id in due_tasks:
-            await self._submit_task(task_id, now_ms)
-        if due_nodes or due_tasks:
+            due_nodes = await nodes.due(tx, now_ms, NODES_AT_ONCE)
+            due_tasks = await submission.due(tx, now_ms, TASKS_AT_ONCE)
+        # Another conductor may be at work on all of them.
+        started = 0
+        if due_nodes:
+            started += await self._start_nodes(due_nodes)
+        if due_tasks:
+            started += await self._submit_tasks(due_tasks)
+        if started:
             self._store.announce(News.WORK)
-        return bool(due_nodes or due_tasks)
+        return started > 0
 
-    async def _start_node(self, node_id: int, now_ms: int) -> None:
+    async def _start_nodes(self, due: list[int]) -> int:
+        """Start due nodes and submit their tasks. Returns how many are done with."""
         try:
-            async with self._store.write() as tx:
-                task_id = await nodes.start(tx, node_id, now_ms)
+            return await self._start(NODES_AT_ONCE)
         except Exception as error:
             if is_passing(error):
                 raise
-            log.exception("node_broke", node_id=node_id)
-            async with self._store.write() as tx:
-                await nodes.refuse(tx, node_id, f"internal error: {type(error).__name__}", now_ms)
-        else:
-            log.info("node_started", node_id=node_id, task_id=task_id)
+            log.warning("nodes_broke", nodes=len(due), error=type(error).__name__, hint="one by one now")
+        for node_id in due:
+            try:
+                await self._start(1, only=node_id)
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                log.exception("node_broke", node_id=node_id)
+                async with self._store.write() as tx:
+                    await nodes.refuse(tx, node_id, f"internal error: {type(error).__name__}", self._clock.now_ms())
+        return len(due)
 
-    async def _submit_task(self, task_id: int, now_ms: int) -> None:
+    async def _start(self, limit: int, *, only: int | None = None) -> int:
+        async with self._store.write() as tx:
+            now_ms = self._clock.now_ms()
+            started = await node_start.start_due(tx, now_ms, limit, only=only)
+            task_ids = [task_id for task_id in started.values() if task_id is not None]
+            if task_ids:
+                await submission.submit(tx, task_ids, now_ms, minute_seconds=self._minute_seconds)
+        for node_id, task_id in started.items():
+            log.info("node_started", node_id=node_id, task_id=task_id)
+        return len(started)
+
+    async def _submit_tasks(self, due: list[int]) -> int:
+        """Submit due tasks. Returns how many are done with."""
         try:
             async with self._store.write() as tx:
-                await tasks.submit(tx, task_id, now_ms, minute_seconds=self._minute_seconds)
+                submitted = await submission.submit_due(
+                    tx, self._clock.now_ms(), TASKS_AT_ONCE, minute_seconds=self._minute_seconds
+                )
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.warning("tasks_broke", tasks=len(due), error=type(error).__name__, hint="one by one now")
+        else:
+            for task_id in submitted:
+                log.info("task_submitted", task_id=task_id)
+            return len(submitted)
+        for task_id in due:
+            await self._submit_task(task_id)
+        return len(due)
+
+    async def _submit_task(self, task_id: int) -> None:
+        now_ms = self._clock.now_ms()
+        try:
+            async with self._store.write() as tx:
+                await submission.submit(tx, [task_id], now_ms, minute_seconds=self._minute_seconds)
         except Exception as error:
             if is_passing(error):
                 raise
             log.exception("task_broke", task_id=task_id)
             async with self._store.write() as tx:
-                await tasks.refuse(tx, task_id, f"internal error: {type(error).__name__}", now_ms)
+                await submission.refuse(tx, task_id, f"internal error: {type(error).__name__}", now_ms)
         else:
             log.info("task_submitted", task_id=task_id)
 
     async def _seconds_to_next(self) -> float:
         async with self._store.read() as tx:
-            due = [at for at in (await tasks.next_send_at(tx), await nodes.next_due_at(tx)) if at is not None]
+            due = [at for at in (await submission.next_send_at(tx), await nodes.next_due_at(tx)) if at is not None]
         if not due:
             return self._idle_poll_seconds
-        return min(self._idle_poll_seconds, max(0.0, (min(due) - self._clock.now_ms()) / 1000))
+        return min(self._idle_poll_seconds, max(GATHER_SECONDS, (min(due) - self._clock.now_ms()) / 1000))

@@ -27,7 +27,7 @@ async def pause_task(store: Store, clock: Clock, task_id: int, *, account_id: in
     """
     async with store.write() as tx:
         leaves_until = await tasks.suspend(tx, task_id, clock.now_ms(), account_id=account_id)
-    await _wait_until(clock, leaves_until)
+    await wait_until(clock, leaves_until)
 
 
 async def resume_task(
@@ -50,10 +50,11 @@ async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, a
         for task_id in sorted(set(task_ids)):
             leaves_until = max(leaves_until, await tasks.cancel(tx, task_id, clock.now_ms(), account_id=account_id))
     store.announce(News.WORK)
-    await _wait_until(clock, leaves_until)
+    await wait_until(clock, leaves_until)
 
 
-async def _wait_until(clock: Clock, at_ms: int) -> None:
+async def wait_until(clock: Clock, at_ms: int) -> None:
+    """Until no call that was leased can leave after ``at_ms`` any more."""
     # A wait longer than any lease can need means that the wall clock was set back; leases keep monotonic time.
     seconds = (at_ms - clock.now_ms()) / 1000
     await clock.sleep(min(seconds, LONGEST_LEASE_SECONDS))

@@ -14,34 +14,30 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ringback.model.breaker import Verdict
-from ringback.model.numbers import masked
-from ringback.model.outcome import Outcome
 from ringback.model.pacing import MICROSECONDS
+from ringback.roles.hold import Permit
 from ringback.roles.leasing import GRACE_US, REACH_US, Leasing
+from ringback.roles.live_calls import LiveCalls
 from ringback.roles.node_watch import report_nodes
-from ringback.roles.one_call import run_call
 from ringback.roles.placer import Placement, Placer
-from ringback.roles.pulse import Placed, Pulse
-from ringback.roles.recordings import recording_path
+from ringback.roles.pulse import Pulse
 from ringback.roles.results import ResultBuffer
 from ringback.roles.vigil import Vigil, VigilSettings, settle_the_dead
 from ringback.store import workers
-from ringback.store.calls import CallResult
 from ringback.store.database import News
+from ringback.store.provenance import DatabaseHeld
 from ringback.store.refusals import is_passing
-from ringback.telephony.port import Destination, DialOrder, Engine, EngineUnavailable, Leg
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
-    from ringback.roles.library import Ready, TemplateLibrary
+    from ringback.roles.library import TemplateLibrary
     from ringback.store.database import Store
-    from ringback.store.leases import Lease, LeaseBatch
+    from ringback.store.leases import LeaseBatch
+    from ringback.store.witness import Witness
+    from ringback.telephony.port import Engine
 
 log = structlog.get_logger(__name__)
 
-#: How much longer than its limits the engine lets a call live when nobody hangs it up, seconds.
-OUTLIVES_SECONDS = 60.0
 #: After a refused lease: the first wait and the longest, seconds.
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
@@ -66,7 +62,14 @@ class Dialler:
     """One worker. :meth:`run` works until :meth:`stop` is called."""
 
     def __init__(
-        self, store: Store, engine: Engine, clock: Clock, library: TemplateLibrary, settings: DiallerSettings
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        library: TemplateLibrary,
+        settings: DiallerSettings,
+        *,
+        witness: Witness | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -76,11 +79,9 @@ class Dialler:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._placers: dict[int, Placer] = {}
+        self._permit = Permit(store, clock, witness)
         self._pulse = Pulse(self._headroom_is_back)
-        self._live: dict[int, Leg] = {}
-        self._following: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, str] = {}
-        self._hanging_up = False
         #: This worker's id, once it is known.
         self.worker_id: int | None = None
 
@@ -99,6 +100,9 @@ class Dialler:
         minute_seconds = self._settings.minute_seconds
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._store.unsubscribe, self._bell)
+            # Before anything else: a copy must neither dial nor meddle with calls that the original may have.
+            if not await self._may_dial():
+                return
             async with self._store.write() as tx:
                 worker_id = await workers.register(
                     tx,
@@ -117,9 +121,24 @@ class Dialler:
                     self._store, self._engine, self._clock, worker_id=worker_id, minute_seconds=minute_seconds
                 )
             self._leasing = Leasing(
-                self._store, self._engine, self._clock, self._pulse, worker_id=worker_id, minute_seconds=minute_seconds
+                self._store,
+                self._engine,
+                self._clock,
+                self._pulse,
+                self._permit,
+                worker_id=worker_id,
+                minute_seconds=minute_seconds,
             )
             self._buffer = ResultBuffer(self._store, self._clock, worker_id, minute_seconds=minute_seconds)
+            self._calls = LiveCalls(
+                self._engine,
+                self._clock,
+                self._library,
+                self._pulse,
+                self._buffer,
+                no_reply_seconds=self._settings.no_reply_seconds,
+                recordings=self._settings.recordings,
+            )
             vigil = self._vigil(worker_id)
             watching = asyncio.create_task(vigil.run())
             watching.add_done_callback(lambda _: self._bell.ring())
@@ -137,12 +156,18 @@ class Dialler:
             minute_seconds=self._settings.minute_seconds,
         )
         return Vigil(
-            self._store, self._engine, self._clock, settings, worker_id=worker_id, holds_calls=self._holds_calls
+            self._store,
+            self._engine,
+            self._clock,
+            settings,
+            worker_id=worker_id,
+            holds_calls=self._holds_calls,
+            on_workers=self._pulse.share_among,
         )
 
     def _holds_calls(self) -> bool:
         waiting = any(placer.waiting for placer in self._placers.values())
-        return waiting or bool(self._following) or self._leasing.in_doubt or not self._buffer.empty
+        return waiting or len(self._calls) > 0 or self._leasing.in_doubt or not self._buffer.empty
 
     async def _dial_on(self, vigil: Vigil, beside: list[asyncio.Task[None]]) -> None:
         wait = FIRST_RETRY_SECONDS
@@ -158,6 +183,9 @@ class Dialler:
                 batch = await self._leasing.take(
                     not_placed=sum(placer.waiting for placer in self._placers.values()), headroom=self._offer
                 )
+            except DatabaseHeld:
+                await self._may_dial()
+                continue
             except Exception as error:
                 if not is_passing(error):
                     raise
@@ -167,10 +195,18 @@ class Dialler:
                 wait = min(2 * wait, LONGEST_RETRY_SECONDS)
                 continue
             wait = FIRST_RETRY_SECONDS
+            if batch.leases and not self._permit.given_out(batch.number):
+                for lease in batch.leases:
+                    self._buffer.released(lease)
+                await self._may_dial()
+                continue
             self._hand_out(batch)
             if batch.leases:
                 vigil.look_now()
             await self._bell.wait(self._leasing.seconds_until(batch.wake_us, self._settings.idle_poll_seconds))
+
+    async def _may_dial(self) -> bool:
+        return await self._permit.wait(self._stopping, self._bell, self._settings.idle_poll_seconds)
 
     def _offer(self, trunk_id: int) -> int:
         """How many more calls of a trunk to lease at most: none while those leased already leave late."""
@@ -195,8 +231,8 @@ class Dialler:
                 placer = self._placers[lease.trunk_id] = Placer(
                     self._clock,
                     headroom=partial(self._pulse.headroom, lease.trunk_id),
-                    prepare=self._prepare,
-                    place=self._place,
+                    prepare=self._calls.prepare,
+                    place=self._calls.place,
                     give_back=self._buffer.released,
                     caught_up=self._bell.ring,
                 )
@@ -205,109 +241,6 @@ class Dialler:
             at_us = monotonic_us + ahead_us
             placer.put(Placement(lease, batch.routes[lease.trunk_id], at_us, at_us + GRACE_US))
 
-    async def _prepare(self, placement: Placement) -> bool:
-        """Load the template before the call's turn comes, so that placing it takes the engine's time only."""
-        lease = placement.lease
-        try:
-            await self._library.get(lease.template_id)
-        except Exception:
-            log.exception("template_not_ready", call_id=lease.call_id, template_id=lease.template_id)
-            self._buffer.released(lease)
-            return False
-        return True
-
-    async def _place(self, placement: Placement) -> None:
-        """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own."""
-        lease, route = placement.lease, placement.route
-        ready = await self._library.get(lease.template_id)  # loaded by _prepare
-        order = DialOrder(
-            call_id=lease.call_id,
-            task_id=lease.task_id,
-            callee=lease.dialled,
-            caller_id=lease.caller_id,
-            destination=Destination(host=route.host, port=route.port, user=route.username, password=route.password),
-            leave_by=placement.leave_by_us / MICROSECONDS,
-            record_to=recording_path(self._settings.recordings, lease),
-            detect_talking=ready.template.may_be_interrupted,
-            most_seconds=lease.limits.ring_seconds + lease.limits.call_seconds + OUTLIVES_SECONDS,
-        )
-        try:
-            leg = await self._engine.dial(order)
-        except EngineUnavailable as error:
-            log.warning("call_not_placed", call_id=lease.call_id, callee=masked(lease.callee), reason=str(error))
-            self._buffer.released(lease)
-        except ValueError as error:
-            # The engine refuses what it was given, and would refuse it for ever. Nothing was sent.
-            log.exception("call_refused_by_engine", call_id=lease.call_id, callee=masked(lease.callee))
-            self._buffer.ended(self._without_leg(lease, Outcome.FAILED, f"could not be placed: {error}"))
-        except Exception as error:
-            # Whether an INVITE left is not known: it must never be sent again.
-            log.exception("dial_broke", call_id=lease.call_id, callee=masked(lease.callee))
-            self._buffer.ended(self._without_leg(lease, Outcome.UNKNOWN, f"internal error: {type(error).__name__}"))
-        else:
-            self._live[lease.call_id] = leg
-            placed = self._pulse.placed(lease.trunk_id)
-            following = asyncio.create_task(self._follow(leg, lease, ready, placed))
-            self._following.add(following)
-            following.add_done_callback(self._following.discard)
-
-    def _without_leg(self, lease: Lease, outcome: Outcome, reason: str) -> CallResult:
-        return CallResult(
-            call_id=lease.call_id,
-            lease_no=lease.lease_no,
-            outcome=outcome,
-            ended_at=self._clock.now_ms(),
-            reason=reason,
-        )
-
-    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: Placed) -> None:
-        answered_at: int | None = None
-        told = False
-
-        def on_response(rang: bool) -> None:
-            nonlocal told
-            self._pulse.responded(lease.trunk_id, placed, rang=rang)
-            if lease.probe and rang and not told:
-                told = True
-                self._buffer.probe_rings(lease.trunk_id, lease.call_id)
-
-        def on_answer(at_ms: int) -> None:
-            nonlocal answered_at
-            answered_at = at_ms
-            self._buffer.answered(lease, at_ms)
-
-        try:
-            result = await run_call(
-                leg,
-                lease,
-                template=ready.template,
-                prompts=ready.prompts,
-                clock=self._clock,
-                no_reply_seconds=self._settings.no_reply_seconds,
-                on_response=on_response,
-                on_answer=on_answer,
-            )
-        except Exception as error:
-            # An INVITE has left, so this call must get a result; whoever has been spoken to is not "failed".
-            log.exception("call_broke", call_id=lease.call_id, task_id=lease.task_id)
-            with contextlib.suppress(Exception):
-                await leg.hang_up()
-            outcome = Outcome.UNKNOWN if answered_at is None else Outcome.ANSWERED
-            result = CallResult(
-                call_id=lease.call_id,
-                lease_no=lease.lease_no,
-                outcome=outcome,
-                ended_at=self._clock.now_ms(),
-                answered_at=answered_at,
-                reason=f"internal error: {type(error).__name__}",
-            )
-        finally:
-            self._live.pop(lease.call_id, None)
-        if self._hanging_up and result.verdict is Verdict.SILENT:
-            # We may have hung up before anybody could respond.
-            result = msgspec.structs.replace(result, verdict=Verdict.NEUTRAL)
-        self._buffer.ended(self._pulse.weighed(lease, placed, result))
-
     async def _close(self, writing: asyncio.Task[None], watching: asyncio.Task[None]) -> None:
         """End in good order: what was not placed goes back, calls in the air end, all is stored.
 
@@ -315,19 +248,14 @@ class Dialler:
         """
         for placer in self._placers.values():
             await placer.close()
-        if self._following and not watching.done():
-            log.info("waiting_for_calls", count=len(self._following), seconds=self._settings.drain_seconds)
-            ending = asyncio.ensure_future(asyncio.wait(self._following))
+        if len(self._calls) and not watching.done():
+            log.info("waiting_for_calls", count=len(self._calls), seconds=self._settings.drain_seconds)
+            ending = asyncio.create_task(self._calls.all_ended())
             await asyncio.wait(
                 {ending, watching}, timeout=self._settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED
             )
             ending.cancel()
-        self._hanging_up = True
-        for leg in list(self._live.values()):
-            with contextlib.suppress(Exception):
-                await leg.hang_up()
-        if self._following:
-            await asyncio.wait(self._following)
+        await self._calls.hang_up()
         self._buffer.close()
         await writing
         await self._undo_doubtful()

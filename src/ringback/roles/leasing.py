@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringback.clock import Clock
+    from ringback.roles.hold import Permit
     from ringback.roles.pulse import Pulse
     from ringback.store.database import Store
     from ringback.store.leases import LeaseBatch
@@ -33,12 +34,21 @@ class Leasing:
     """The leases of one worker, each with a number of its own."""
 
     def __init__(
-        self, store: Store, engine: Engine, clock: Clock, pulse: Pulse, *, worker_id: int, minute_seconds: float
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        pulse: Pulse,
+        permit: Permit,
+        *,
+        worker_id: int,
+        minute_seconds: float,
     ) -> None:
         self._store = store
         self._engine = engine
         self._clock = clock
         self._pulse = pulse
+        self._permit = permit
         self._worker_id = worker_id
         self._minute_seconds = minute_seconds
         self._number = 0
@@ -53,7 +63,8 @@ class Leasing:
     async def take(self, *, not_placed: int, headroom: Callable[[int], int]) -> LeaseBatch:
         """One lease transaction. ``not_placed``: calls that are leased and will take lines of the engine yet.
 
-        Raises :class:`~ringback.store.workers.Fenced`, and whatever the database refuses with.
+        Raises :class:`~ringback.store.workers.Fenced`, :class:`~ringback.store.provenance.DatabaseHeld`, and whatever
+        the database refuses with.
         """
         await self.undo_doubtful()
         started = self._clock.monotonic()
@@ -75,6 +86,8 @@ class Leasing:
                 headroom=headroom,
                 minute_seconds=self._minute_seconds,
             )
+            if batch.leases:
+                self._permit.follows(batch.number)
         self._in_doubt = None
         self._pulse.leased(Counter(lease.trunk_id for lease in batch.leases), batch.closed_at)
         if batch.leases:

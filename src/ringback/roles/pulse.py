@@ -7,7 +7,8 @@ never placed, so that a living trunk can always show that it lives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from ringback.store.calls import CallResult
     from ringback.store.leases import Lease
+
+#: Of many workers none may have so little that a slow network looks like a dead trunk.
+LEAST_UNANSWERED: Final = 5
 
 _RESPONSES = frozenset({Verdict.ALIVE, Verdict.REFUSED, Verdict.ERROR})
 
@@ -53,11 +57,16 @@ class Pulse:
 
     def __init__(self, wake: Callable[[int], None]) -> None:
         self._wake = wake
+        self._most = MOST_UNANSWERED
         self._trunks: dict[int, _Trunk] = {}
+
+    def share_among(self, workers: int) -> None:
+        """So many workers dial, this one among them: together they may spend on a dead trunk what one may alone."""
+        self._most = max(LEAST_UNANSWERED, math.ceil(MOST_UNANSWERED / workers))
 
     def headroom(self, trunk_id: int) -> int:
         """How many more INVITEs may leave before a response comes."""
-        return max(0, MOST_UNANSWERED - self._trunk(trunk_id).unanswered)
+        return max(0, self._most - self._trunk(trunk_id).unanswered)
 
     def offer(self, trunk_id: int) -> int:
         """The headroom for a lease. What is leased already is not taken off: it is held back when its turn comes."""
@@ -123,7 +132,7 @@ class Pulse:
 
     def _set(self, trunk_id: int, unanswered: int) -> None:
         trunk = self._trunk(trunk_id)
-        short = trunk.bound or trunk.unanswered >= MOST_UNANSWERED
+        short = trunk.bound or trunk.unanswered >= self._most
         trunk.unanswered = unanswered
         trunk.bound = False
         if short:

@@ -57,7 +57,8 @@ class _Watched(msgspec.Struct):
 class Vigil:
     """:meth:`run` works until :meth:`stop` is called, or raises :class:`~ringback.store.workers.Fenced`.
 
-    ``holds_calls`` tells whether this worker holds any, or is about to.
+    ``holds_calls`` tells whether this worker holds any, or is about to. ``on_workers`` is told at each look how many
+    workers dial, with this one.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Vigil:
         *,
         worker_id: int,
         holds_calls: Callable[[], bool],
+        on_workers: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -76,6 +78,7 @@ class Vigil:
         self._settings = settings
         self._worker_id = worker_id
         self._holds_calls = holds_calls
+        self._on_workers = on_workers
         self._watched: dict[int, _Watched] = {}
         self._others_busy = False
         self._taking_over: dict[int, asyncio.Task[None]] = {}
@@ -126,6 +129,7 @@ class Vigil:
     def _look(self, others: list[OtherWorker]) -> None:
         busy = [one for one in others if not one.idle]
         self._others_busy = bool(busy)
+        self._on_workers(1 + sum(one.engine == self._engine.name and one.fenced_by is None for one in busy))
         self._watched = {one.id: self._seen(one) for one in busy}
         for one in busy:
             if self._watched[one.id].unchanged >= LOOKS and one.id not in self._taking_over:

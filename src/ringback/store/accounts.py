@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ringback.store.lookups import ByKey
 from ringback.store.schema import account, application
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class NameTaken(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address."""
+    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address; ``lines`` its most calls at once."""
 
     id: int
     name: str
@@ -34,6 +35,7 @@ class Account(msgspec.Struct, frozen=True):
     time_zone: str
     envelope: str
     allowed_networks: tuple[str, ...]
+    lines: int | None = None
 
     def __repr__(self) -> str:
         return f"Account(id={self.id}, name={self.name!r})"
@@ -84,8 +86,7 @@ async def create(
 
 async def by_key(tx: Tx, api_key: str) -> Account | None:
     """The account with that API key."""
-    found = (await tx.execute(_ACCOUNTS.where(account.c.api_key == api_key))).one_or_none()
-    return None if found is None else _account(found)
+    return (await BY_API_KEY.find(tx, [api_key])).get(api_key)
 
 
 async def by_name(tx: Tx, name: str) -> Account | None:
@@ -115,6 +116,11 @@ async def change(
         await tx.execute(update(account).where(account.c.id == account_id).values(**values))
 
 
+async def limit(tx: Tx, account_id: int, lines: int | None) -> None:
+    """Let it have so many calls at once at most; ``None``: as many as its trunks carry. Calls in the air go on."""
+    await tx.execute(update(account).where(account.c.id == account_id).values(lines=lines))
+
+
 async def application_of(tx: Tx, account_id: int, app_id: str) -> Application | None:
     """The account's application with that ``appId``."""
     row = (
@@ -135,8 +141,15 @@ _ACCOUNTS = select(
     account.c.time_zone,
     account.c.envelope,
     account.c.allowed_networks,
+    account.c.lines,
 )
 
 
 def _account(row: object) -> Account:
     return msgspec.convert(row, Account, from_attributes=True)
+
+
+#: Accounts by their API key.
+BY_API_KEY: ByKey[str, Account] = ByKey(
+    _ACCOUNTS, account.c.api_key, lambda rows: {row.api_key: _account(row) for row in rows}
+)

@@ -70,15 +70,24 @@ class Store:
     """An open database. Make one with :func:`ringback.store.opening.open_store`.
 
     ``one_writer``: writing transactions wait for each other here, since the database takes one at a time.
-    ``in_memory``: there is a single connection, so that readers wait too.
+    ``in_memory``: there is a single connection, so that readers wait too. ``shared``: other workers may dial with the
+    database at the same time, so none of them is dead only because this one has started.
     """
 
     #: Set by whoever opened the store, when other processes share it.
     wire: Wire | None = None
 
     def __init__(
-        self, writer: AsyncEngine, reader: AsyncEngine, clock: Clock, *, in_memory: bool, one_writer: bool = True
+        self,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        clock: Clock,
+        *,
+        in_memory: bool,
+        one_writer: bool = True,
+        shared: bool = False,
     ) -> None:
+        self.shared = shared
         self._writer = writer
         self._reader = reader
         self._clock = clock
@@ -91,11 +100,6 @@ class Store:
         self._write_turn: contextlib.AbstractAsyncContextManager[Any] = turn if one_writer else nobody
         self._read_turn: contextlib.AbstractAsyncContextManager[Any] = turn if in_memory else nobody
         self._bells: list[tuple[Bell, frozenset[News]]] = []
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes may dial with this database at the same time."""
-        return self.wire is not None
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[Tx]:

@@ -15,7 +15,12 @@ from ringback.store.schema import account, call, task
 from ringback.store.schema_routing import denied
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ringback.store.database import Tx
+
+#: One statement looks for so many ranges of denied numbers.
+_RANGES_A_STATEMENT = 100
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -38,7 +43,7 @@ async def everyone(tx: Tx) -> list[Denial]:
 
 async def of_account(tx: Tx, account_id: int) -> Denied:
     """What an account must not dial."""
-    return Denied(await _prefixes(tx, account_id))
+    return Denied((await _prefixes_of(tx, [account_id])).get(account_id, ()))
 
 
 async def add(tx: Tx, account_id: int | None, prefix: str) -> bool:
@@ -71,24 +76,56 @@ async def tasks_on_the_way(tx: Tx, account_id: int | None) -> list[int]:
     )
 
 
-async def skip_denied(tx: Tx, task_id: int) -> int:
-    """Skip what is queued of a task and denied to its account. Returns how many numbers that is."""
-    account_id = await tx.scalar(select(task.c.account_id).where(task.c.id == task_id))
-    assert account_id is not None
+async def skip_denied(tx: Tx, task_ids: Collection[int]) -> int:
+    """Skip what is queued of tasks and denied to their account. Returns how many numbers that is."""
+    rows = await tx.execute(
+        select(task.c.id, task.c.account_id).where(task.c.id.in_(task_ids)).order_by(task.c.id).with_for_update()
+    )
+    accounts: dict[int, list[int]] = {}
+    for row in rows:
+        accounts.setdefault(row.account_id, []).append(row.id)
+    skipped = 0
+    for account_id, prefixes in (await _prefixes_of(tx, accounts)).items():
+        ranges = _ranges(prefixes)
+        for task_id in await _with_denied(tx, accounts[account_id], ranges):
+            skipped += await _skip(tx, task_id, ranges)
+    return skipped
+
+
+class _Range(msgspec.Struct, frozen=True):
+    """Callees from ``first`` to ``last``, which all begin so."""
+
+    first: str
+    last: str
+    why: str
+
+
+def _ranges(prefixes: list[str]) -> list[_Range]:
     # The order of Denied.by: a number has one reason, whoever looks at it.
-    found = sorted(await _prefixes(tx, account_id), key=len)
-    ranges = [
-        {
-            "first": code + prefix,
-            # Callees are digits only, so this is the last one that begins so.
-            "last": (code + prefix).ljust(MAX_DIGITS, "9"),
-            "why": denied_reason(code + prefix),
-        }
-        for code in ACCESS_CODES
-        for prefix in found
-    ]
-    if not ranges:
-        return 0
+    begins = [code + prefix for code in ACCESS_CODES for prefix in sorted(prefixes, key=len)]
+    # Callees are digits only, so the last one that begins so ends in nines.
+    return [_Range(begin, begin.ljust(MAX_DIGITS, "9"), denied_reason(begin)) for begin in begins]
+
+
+async def _with_denied(tx: Tx, task_ids: list[int], ranges: list[_Range]) -> list[int]:
+    """Those of the tasks that have a denied number: hardly ever one, and then one look is all there is to do."""
+    found: set[int] = set()
+    for start in range(0, len(ranges), _RANGES_A_STATEMENT):
+        # Values and not EXISTS, which PostgreSQL may answer by reading every call there is; and whatever the state, or
+        # it may read all that are queued.
+        has_one = [
+            select(call.c.id)
+            .where(call.c.task_id == task.c.id, call.c.callee.between(one.first, one.last))
+            .limit(1)
+            .scalar_subquery()
+            .is_not(None)
+            for one in ranges[start : start + _RANGES_A_STATEMENT]
+        ]
+        found |= set(await tx.scalars(select(task.c.id).where(task.c.id.in_(task_ids), or_(*has_one))))
+    return sorted(found)
+
+
+async def _skip(tx: Tx, task_id: int, ranges: list[_Range]) -> int:
     await tx.execute(
         update(call)
         .where(
@@ -97,27 +134,30 @@ async def skip_denied(tx: Tx, task_id: int) -> int:
             call.c.callee.between(bindparam("first"), bindparam("last")),
         )
         .values(state=CallState.SKIPPED, reason=bindparam("why")),
-        ranges,
+        [msgspec.structs.asdict(one) for one in ranges],
     )
     still = select(func.count()).where(call.c.task_id == task_id, call.c.state == CallState.QUEUED)
     left = int(await tx.scalar(still) or 0)
     before = int(await tx.scalar(select(task.c.queued).where(task.c.id == task_id)) or 0)
-    if left < before:
-        await lanes.recount(tx, task_id)
-        await tx.execute(
-            update(task).where(task.c.id == task_id).values(queued=left, skipped=task.c.skipped + before - left)
-        )
+    await lanes.recount(tx, task_id)
+    await tx.execute(
+        update(task).where(task.c.id == task_id).values(queued=left, skipped=task.c.skipped + before - left)
+    )
     return before - left
 
 
-async def _prefixes(tx: Tx, account_id: int) -> list[str]:
-    return list(
-        await tx.scalars(
-            select(denied.c.prefix)
-            .where(or_(denied.c.account_id.is_(None), denied.c.account_id == account_id))
-            .distinct()
+async def _prefixes_of(tx: Tx, account_ids: Collection[int]) -> dict[int, list[str]]:
+    """The prefixes denied to each of the accounts, without those that have none."""
+    rows = await tx.execute(
+        select(denied.c.account_id, denied.c.prefix).where(
+            or_(denied.c.account_id.is_(None), denied.c.account_id.in_(account_ids))
         )
     )
+    by_owner: dict[int | None, set[str]] = {}
+    for row in rows:
+        by_owner.setdefault(row.account_id, set()).add(row.prefix)
+    of = {one: by_owner.get(None, set()) | by_owner.get(one, set()) for one in account_ids}
+    return {one: sorted(prefixes) for one, prefixes in of.items() if prefixes}
 
 
 def _of(account_id: int | None) -> Any:

@@ -10,14 +10,17 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
 from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, due_at
 from ringback.model.states import FlowState
+from ringback.store.lookups import ByKey
 from ringback.store.schema import flow, node, task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ringback.store.database import Tx
 
 
@@ -61,20 +64,6 @@ class FlowDetail(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[NodeDetail]
 
 
-class FlowRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow in a list. ``finished`` is how many rounds are completed."""
-
-    id: int
-    parent_task_id: int
-    task_name: str
-    state: FlowState
-    recall_type: int
-    interval_minutes: int
-    rounds: int
-    finished: int
-    created_at: int
-
-
 class CancelBy(IntEnum):
     """What names the thing to cancel (the vendor's ``type``)."""
 
@@ -104,89 +93,8 @@ async def create(
 
 async def detail(tx: Tx, flow_id: int, *, account_id: int | None = None) -> FlowDetail | None:
     """The flow with its nodes, in one read; with ``account_id`` only when it is that account's."""
-    query = _DETAIL.where(flow.c.id == flow_id)
-    if account_id is not None:
-        query = query.where(flow.c.account_id == account_id)
-    rows = (await tx.execute(query)).all()
-    if not rows:
-        return None
-    first = rows[0]
-    return FlowDetail(
-        id=first.id,
-        account_id=first.account_id,
-        parent_task_id=first.parent_task_id,
-        state=FlowState(first.state),
-        reason=first.reason,
-        recall_type=RecallType(first.recall_type),
-        recall_intents=first.recall_intents,
-        interval_minutes=first.interval_minutes,
-        rounds=first.rounds,
-        created_at=first.created_at,
-        nodes=[
-            NodeDetail(
-                id=row.node_id,
-                position=row.position,
-                state=FlowState(row.node_state),
-                template_id=row.template_id,
-                task_id=row.task_id,
-                due_at=row.due_at,
-                qualified=row.qualified,
-                left_out=row.left_out,
-                started_at=row.started_at,
-                ended_at=row.ended_at,
-                reason=row.node_reason,
-            )
-            for row in rows
-        ],
-    )
-
-
-async def page(
-    tx: Tx,
-    account_id: int,
-    *,
-    created_from: int,
-    created_to: int,
-    parent: str = "",
-    limit: int,
-    offset: int,
-) -> tuple[int, list[FlowRow]]:
-    """The account's flows created in a period (epoch ms, both ends included), newest first; and how many there are.
-
-    ``parent`` is a part of the parent task's name, or the parent task's id.
-    """
-    wanted: list[Any] = [flow.c.account_id == account_id, flow.c.created_at.between(created_from, created_to)]
-    if parent:
-        named = task.c.name.icontains(parent, autoescape=True)
-        by_id = parent.isascii() and parent.isdecimal() and len(parent) <= 18
-        wanted.append(or_(named, task.c.id == int(parent)) if by_id else named)
-    source = flow.join(task, task.c.id == flow.c.parent_task_id)
-    total = await tx.scalar(select(func.count()).select_from(source).where(*wanted))
-    finished = (
-        select(func.count())
-        .where(node.c.flow_id == flow.c.id, node.c.state == FlowState.COMPLETED)
-        .correlate(flow)
-        .scalar_subquery()
-    )
-    rows = await tx.execute(
-        select(
-            flow.c.id,
-            flow.c.parent_task_id,
-            task.c.name.label("task_name"),
-            flow.c.state,
-            flow.c.recall_type,
-            flow.c.interval_minutes,
-            flow.c.rounds,
-            finished.label("finished"),
-            flow.c.created_at,
-        )
-        .select_from(source)
-        .where(*wanted)
-        .order_by(flow.c.id.desc())
-        .limit(limit)
-        .offset(offset)
-    )
-    return total or 0, [msgspec.convert(row, FlowRow, from_attributes=True) for row in rows]
+    found = (await BY_ID.find(tx, [flow_id])).get(flow_id)
+    return None if found is None or account_id not in (None, found.account_id) else found
 
 
 async def edit(tx: Tx, account_id: int, flow_id: int, spec: FlowSpec, *, now_ms: int, minute_seconds: float) -> None:
@@ -271,21 +179,26 @@ async def close_after_cancel(tx: Tx, flow_id: int, now_ms: int) -> None:
 
 
 async def _cancel_from_node(tx: Tx, account_id: int, node_id: int, now_ms: int) -> None:
-    own = select(flow.c.id).where(flow.c.account_id == account_id)
-    cancelled = await tx.execute(
-        update(node)
-        .where(node.c.id == node_id, node.c.flow_id.in_(own), node.c.state == FlowState.PENDING)
-        .values(state=FlowState.CANCELLED, ended_at=now_ms, due_at=None)
-        .returning(node.c.flow_id, node.c.position)
+    of_node = select(node.c.flow_id).where(node.c.id == node_id).scalar_subquery()
+    flow_id = await tx.scalar(
+        select(flow.c.id).where(flow.c.id == of_node, flow.c.account_id == account_id).with_for_update()
     )
-    row = cancelled.one_or_none()
-    if row is None:
-        state = await tx.scalar(select(node.c.state).where(node.c.id == node_id, node.c.flow_id.in_(own)))
+    if flow_id is None:
+        raise FlowNotFound(f"there is no node {node_id}")
+    cancelled = await tx.scalar(
+        update(node)
+        .where(node.c.id == node_id, node.c.state == FlowState.PENDING)
+        .values(state=FlowState.CANCELLED, ended_at=now_ms, due_at=None)
+        .returning(node.c.position)
+    )
+    if cancelled is None:
+        # An edit may have taken the node away while this waited for the flow.
+        state = await tx.scalar(select(node.c.state).where(node.c.id == node_id))
         if state is None:
             raise FlowNotFound(f"there is no node {node_id}")
         raise FlowWrongState(f"node {node_id} is {_words(state)}; only a pending node can be cancelled")
-    await close_pending_nodes(tx, row.flow_id, FlowState.CANCELLED, now_ms, from_position=row.position)
-    await close_after_cancel(tx, row.flow_id, now_ms)
+    await close_pending_nodes(tx, flow_id, FlowState.CANCELLED, now_ms, from_position=cancelled)
+    await close_after_cancel(tx, flow_id, now_ms)
 
 
 async def _refuse(tx: Tx, account_id: int, flow_id: int, wish: str) -> None:
@@ -342,5 +255,45 @@ _DETAIL = (
         node.c.reason.label("node_reason"),
     )
     .join(node, node.c.flow_id == flow.c.id)
-    .order_by(node.c.position)
+    .order_by(flow.c.id, node.c.position)
 )
+
+
+def _details(rows: Iterable[Any]) -> dict[int, FlowDetail]:
+    found: dict[int, FlowDetail] = {}
+    for row in rows:
+        of = found.get(row.id)
+        if of is None:
+            of = found[row.id] = FlowDetail(
+                id=row.id,
+                account_id=row.account_id,
+                parent_task_id=row.parent_task_id,
+                state=FlowState(row.state),
+                reason=row.reason,
+                recall_type=RecallType(row.recall_type),
+                recall_intents=row.recall_intents,
+                interval_minutes=row.interval_minutes,
+                rounds=row.rounds,
+                created_at=row.created_at,
+                nodes=[],
+            )
+        of.nodes.append(
+            NodeDetail(
+                id=row.node_id,
+                position=row.position,
+                state=FlowState(row.node_state),
+                template_id=row.template_id,
+                task_id=row.task_id,
+                due_at=row.due_at,
+                qualified=row.qualified,
+                left_out=row.left_out,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                reason=row.node_reason,
+            )
+        )
+    return found
+
+
+#: Flows with their nodes.
+BY_ID: ByKey[int, FlowDetail] = ByKey(_DETAIL, flow.c.id, _details)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ringback.store.database import Tx
 
 
-async def fill(tx: Tx, task_id: int) -> None:
-    """One lane per time zone and route of the new task's queued numbers."""
+async def fill(tx: Tx, task_ids: Collection[int]) -> None:
+    """One lane per time zone and route of the queued numbers of each new task."""
     await tx.execute(
         insert(lane).from_select(
             ["task_id", "zone", "route_prefix", "queued"],
             select(call.c.task_id, call.c.zone, call.c.route_prefix, func.count())
-            .where(call.c.task_id == task_id, call.c.state == CallState.QUEUED)
+            .where(call.c.task_id.in_(task_ids), call.c.state == CallState.QUEUED)
             .group_by(call.c.task_id, call.c.zone, call.c.route_prefix),
         )
     )

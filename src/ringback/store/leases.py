@@ -14,10 +14,11 @@ import msgspec
 from sqlalchemy import case, func, select, update
 
 from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
+from ringback.model.engine_node import STALE_MS
 from ringback.model.states import CallState, TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
-from ringback.store import breakers, calls, candidates, engine_nodes, queue, tasks, workers
+from ringback.store import breakers, calls, candidates, engine_nodes, provenance, queue, tasks, workers
 from ringback.store.bulk import among
 from ringback.store.schema import account, application, call, task, trunk
 
@@ -67,7 +68,7 @@ class Route(msgspec.Struct, frozen=True):
 class LeaseBatch(msgspec.Struct, frozen=True):
     """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot).
 
-    ``closed_at``: when each trunk's breaker was last closed, epoch ms.
+    ``closed_at``: when each trunk's breaker was last closed, epoch ms. ``number``: of the lease; 0 without calls.
     """
 
     leases: list[Lease]
@@ -75,6 +76,7 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     waiting: dict[int, str]
     wake_us: int | None
     closed_at: dict[int, int] = {}
+    number: int = 0
 
 
 async def lease(
@@ -104,6 +106,7 @@ async def lease(
 
     Raises:
         Fenced: others took this worker for dead.
+        DatabaseHeld: nothing is leased; see :mod:`ringback.store.provenance`.
     """
     reach_us = horizon_us if reach_us is None else reach_us
     last_no = await workers.lock_own(tx, worker_id)
@@ -141,7 +144,8 @@ async def lease(
             await breakers.probe_leased(tx, one.trunk_id, one.call_id, one.slot_us // 1000)
     await tasks.finish_done(tx, await queue.skip(tx, skipped), now_us // 1000, minute_seconds=minute_seconds)
     closed_at = {trunk_id: value.closed_at for trunk_id, value in shut.items()}
-    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at)
+    number = await provenance.count_lease(tx) if leases else 0
+    return LeaseBatch(leases, routes, plan.waiting, plan.wake_us, closed_at, number)
 
 
 async def undo(tx: Tx, worker_id: int, lease_no: int) -> list[int]:
@@ -187,8 +191,15 @@ async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
         trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
         tasks=[_view(one) for one in runnable],
         accounts=await _accounts(tx, runnable, lock=False),
-        engine_trouble=await engine_nodes.why_none(tx, engine, now_us // 1000),
+        engine_trouble=await provenance.why_held(tx) or await _why_none(tx, engine, now_us // 1000),
     )
+
+
+async def _why_none(tx: Tx, engine: str, now_ms: int) -> str:
+    """Why the engine takes no call, as far as its workers tell."""
+    if not await workers.seen_lately(tx, engine, now_ms - STALE_MS):
+        return "no dialler runs"
+    return await engine_nodes.why_none(tx, engine, now_ms)
 
 
 class _Runnable(msgspec.Struct, frozen=True):

@@ -51,7 +51,7 @@ async def open_postgres(url: str, clock: Clock, *, lock_wait_seconds: float = LO
     reader = _engine(target, lock_wait_seconds, pool_size=_READERS, max_overflow=_READERS).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
-    store = Store(writer, reader, clock, in_memory=False, one_writer=False)
+    store = Store(writer, reader, clock, in_memory=False, one_writer=False, shared=True)
     try:
         async with store.read() as tx:
             await _check_version(tx)

@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select,
 from ringback.model.numbers import MAX_DIGITS
 from ringback.model.routing import RoutePrefixes, checked_prefix, lengths_of
 from ringback.model.states import TASK, CallState
-from ringback.store import lanes
+from ringback.store import dialects, lanes
 from ringback.store.schema import account, call, task, trunk
 from ringback.store.schema_routing import route
 
@@ -57,6 +57,7 @@ async def add(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int, pri
     Raises :class:`RouteRefused`; ValueError for what is no prefix.
     """
     checked_prefix(prefix)
+    await dialects.lock_routes(tx, to_change=True)
     owner = await tx.scalar(select(trunk.c.account_id).where(trunk.c.id == trunk_id))
     if owner not in (None, account_id):
         raise RouteRefused("the trunk belongs to another account" if account_id else "the trunk belongs to one account")
@@ -73,6 +74,7 @@ async def add(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int, pri
 
 async def remove(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int) -> bool:
     """Remove a route; the queued numbers that it carried change their lane. False when there is none."""
+    await dialects.lock_routes(tx, to_change=True)
     same = and_(_of(account_id), route.c.prefix == prefix)
     gone = await tx.execute(delete(route).where(same, route.c.trunk_id == trunk_id))
     if gone.rowcount and not await tx.scalar(select(exists().where(same))):
@@ -82,17 +84,20 @@ async def remove(tx: Tx, *, account_id: int | None, prefix: str, trunk_id: int) 
 
 async def prefixes(tx: Tx, account_id: int) -> RoutePrefixes:
     """The prefixes of the routes that an account may use."""
-    rows = (
-        await tx.execute(
-            select(route.c.account_id, route.c.prefix)
-            .where(or_(route.c.account_id.is_(None), route.c.account_id == account_id))
-            .distinct()
-        )
-    ).all()
-    return RoutePrefixes(
-        own=[row.prefix for row in rows if row.account_id is not None],
-        shared=[row.prefix for row in rows if row.account_id is None],
+    return (await prefixes_of(tx, [account_id]))[account_id]
+
+
+async def prefixes_of(tx: Tx, account_ids: Collection[int]) -> dict[int, RoutePrefixes]:
+    """The same for several accounts."""
+    rows = await tx.execute(
+        select(route.c.account_id, route.c.prefix)
+        .where(or_(route.c.account_id.is_(None), route.c.account_id.in_(account_ids)))
+        .distinct()
     )
+    by_owner: dict[int | None, list[str]] = {}
+    for row in rows:
+        by_owner.setdefault(row.account_id, []).append(row.prefix)
+    return {one: RoutePrefixes(own=by_owner.get(one, ()), shared=by_owner.get(None, ())) for one in account_ids}
 
 
 def prefix_column(known: RoutePrefixes, account_id: int) -> Any:

@@ -1,4 +1,4 @@
-"""Tasks: storing one with its numbers, and every change of its state but the end of its last call."""
+"""Tasks: storing one with its numbers, reading, finishing, pausing and cancelling. Starting: :mod:`.submission`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
-from ringback.model.windows import next_opening
-from ringback.store import denials, lanes, nodes, routes
+from ringback.store import dialects, lanes, nodes, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.bulk import insert_plain
-from ringback.store.schema import application, call, lane, task, template
+from ringback.store.schema import application, call, lane, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,6 +94,7 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
             raise
         raise NameTaken(f"taskName: a task named {spec.name!r} exists already") from None
     task_id = int(inserted.scalar_one())
+    await dialects.lock_routes(tx, to_change=False)
     route_prefix = (await routes.prefixes(tx, account_id)).of
     await insert_plain(
         tx,
@@ -102,7 +102,7 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
         ("task_id", "callee", "zone", "texts", "route_prefix"),
         ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls),
     )
-    await lanes.fill(tx, task_id)
+    await lanes.fill(tx, [task_id])
     return task_id
 
 
@@ -146,51 +146,6 @@ async def running(tx: Tx) -> list[Task]:
     return [_task(row) for row in rows]
 
 
-async def due(tx: Tx, now_ms: int, limit: int) -> list[int]:
-    """The waiting tasks whose send time has come, the longest due first."""
-    return list(
-        await tx.scalars(
-            select(task.c.id)
-            .where(task.c.state == TaskState.WAITING, task.c.send_at <= now_ms)
-            .order_by(task.c.send_at, task.c.id)
-            .limit(limit)
-        )
-    )
-
-
-async def submit(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float) -> None:
-    """Start a due task; one that cannot start fails with a reason, and so does its flow.
-
-    Does nothing when the task is not waiting any more. ``minute_seconds``: see :func:`finish_done`.
-    """
-    row = (
-        await tx.execute(
-            select(template.c.retired_at, task.c.template_id)
-            .join(template, template.c.id == task.c.template_id)
-            .where(task.c.id == task_id, task.c.state == TaskState.WAITING)
-            .with_for_update(of=task)
-        )
-    ).one_or_none()
-    if row is None:
-        return
-    if row.retired_at is not None:
-        await refuse(tx, task_id, f"agent template {row.template_id} has been retired", now_ms)
-        return
-    await _move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
-    await _move(tx, task_id, TaskEvent.STARTED, now_ms, started_at=now_ms)
-    await denials.skip_denied(tx, task_id)
-    await _skip_never_open(tx, task_id, now_ms)
-    # A task whose numbers are all skipped has nothing to wait for.
-    await finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
-
-
-async def refuse(tx: Tx, task_id: int, reason: str, now_ms: int) -> None:
-    """A waiting task cannot start: it fails on submission, and so does its flow, or the flow it belongs to."""
-    await _move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
-    await _move(tx, task_id, TaskEvent.REFUSED, now_ms, reason=reason)
-    await nodes.task_refused(tx, task_id, reason, now_ms)
-
-
 async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_seconds: float) -> list[int]:
     """Finish those of the tasks that have nothing queued and nothing in the air, and make their next node due.
 
@@ -207,45 +162,10 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
         .values(state=TaskState.FINISHED, finished_at=now_ms, modified_at=now_ms)
         .returning(task.c.id)
     )
-    finished = [int(row.id) for row in done]
+    finished = sorted(int(row.id) for row in done)
     for task_id in finished:
         await nodes.task_finished(tx, task_id, now_ms, minute_seconds)
     return finished
-
-
-async def next_send_at(tx: Tx) -> int | None:
-    """When the next waiting task is due, epoch ms."""
-    due_ms: int | None = await tx.scalar(select(func.min(task.c.send_at)).where(task.c.state == TaskState.WAITING))
-    return due_ms
-
-
-async def _skip_never_open(tx: Tx, task_id: int, now_ms: int) -> None:
-    """Skip the numbers whose calling window can never be open: fail closed, with a reason.
-
-    ``unknown_zone``: nobody knows where the number is. ``no_common_window``: it may be in several zones, and at no time
-    of day are the windows open in all of them.
-    """
-    limits = await tx.scalar(select(task.c.limits).where(task.c.id == task_id))
-    windows = msgspec.json.decode(limits, type=Limits).windows if limits else ()
-    if not windows:
-        return
-    for zone in list(await tx.scalars(select(lane.c.zone).where(lane.c.task_id == task_id).distinct())):
-        if next_opening(windows, zone, now_ms) is None:
-            await _skip_lane(tx, task_id, zone, "no_common_window" if zone else "unknown_zone")
-
-
-async def _skip_lane(tx: Tx, task_id: int, zone: str, reason: str) -> None:
-    skipped = await tx.execute(
-        update(call)
-        .where(call.c.task_id == task_id, call.c.zone == zone, call.c.state == CallState.QUEUED)
-        .values(state=CallState.SKIPPED, reason=reason)
-    )
-    await tx.execute(update(lane).where(lane.c.task_id == task_id, lane.c.zone == zone).values(queued=0))
-    await tx.execute(
-        update(task)
-        .where(task.c.id == task_id)
-        .values(queued=task.c.queued - skipped.rowcount, skipped=task.c.skipped + skipped.rowcount)
-    )
 
 
 async def suspend(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> int:
@@ -253,7 +173,7 @@ async def suspend(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None =
 
     Raises :class:`TaskNotFound`, :class:`TaskWrongState`.
     """
-    await _move(tx, task_id, TaskEvent.SUSPENDED, now_ms, account_id=account_id)
+    await move(tx, task_id, TaskEvent.SUSPENDED, now_ms, account_id=account_id)
     return await _leaves_until(tx, task_id)
 
 
@@ -262,7 +182,7 @@ async def resume(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float, ac
 
     Raises :class:`TaskNotFound`, :class:`TaskWrongState`. ``minute_seconds``: see :func:`finish_done`.
     """
-    await _move(tx, task_id, TaskEvent.RESUMED, now_ms, account_id=account_id)
+    await move(tx, task_id, TaskEvent.RESUMED, now_ms, account_id=account_id)
     await finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
 
 
@@ -272,7 +192,7 @@ async def cancel(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = 
     Returns the instant (epoch ms) after which no call of the task can leave any more. Raises :class:`TaskNotFound`,
     :class:`TaskWrongState`.
     """
-    await _move(tx, task_id, TaskEvent.CANCELLED, now_ms, account_id=account_id)
+    await move(tx, task_id, TaskEvent.CANCELLED, now_ms, account_id=account_id)
     dropped = await tx.execute(
         update(call)
         .where(call.c.task_id == task_id, call.c.state == CallState.QUEUED)
@@ -290,10 +210,13 @@ async def _leaves_until(tx: Tx, task_id: int) -> int:
     return int(await tx.scalar(select(task.c.leaves_until).where(task.c.id == task_id)) or 0)
 
 
-async def _move(
+async def move(
     tx: Tx, task_id: int, event: TaskEvent, now_ms: int, *, account_id: int | None = None, **values: object
 ) -> None:
-    """Apply an event in one statement that also checks that the state allows it."""
+    """Apply an event in one statement that also checks that the state allows it.
+
+    Raises :class:`TaskNotFound`, :class:`TaskWrongState`.
+    """
     targets = {after for (_, happened), after in TASK.table.items() if happened == event}
     (target,) = targets
     where = [task.c.id == task_id]

@@ -129,6 +129,14 @@ async def fence(tx: Tx, dead: OtherWorker, by: int, now_ms: int) -> bool:
     return fenced.rowcount == 1
 
 
+async def busy_lately(tx: Tx, since_ms: int) -> bool:
+    """Whether a worker of any engine that may hold calls has shown that it lives since then."""
+    alive = exists().where(
+        worker.c.ended_at.is_(None), worker.c.fenced_at.is_(None), ~worker.c.idle, worker.c.seen_at >= since_ms
+    )
+    return bool(await tx.scalar(select(alive)))
+
+
 async def seen_lately(tx: Tx, engine: str, since_ms: int) -> bool:
     """Whether a worker of that engine has shown that it lives since then."""
     alive = exists().where(

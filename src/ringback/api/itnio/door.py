@@ -7,30 +7,31 @@ An operation is a function from an authenticated :class:`Call` and its typed bod
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.exceptions import InternalServerException
 from litestar.params import FromPath
 
 from ringback.api.itnio.described import described
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
 from ringback.api.itnio.fields import decode
 from ringback.api.itnio.signature import check_address, check_signature, check_timestamp, required_headers
-from ringback.clock import Clock
-from ringback.settings import Settings
-from ringback.store import accounts
+from ringback.store import accounts, flows, sqlite_reads
 from ringback.store.accounts import Account
-from ringback.store.database import Store
+from ringback.store.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from litestar.handlers import HTTPRouteHandler
 
+    from ringback.clock import Clock
+    from ringback.settings import Settings
+    from ringback.store.database import Store
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +47,27 @@ PathKey = FromPath[str]
 B = TypeVar("B")
 
 
-class Door(msgspec.Struct, frozen=True):
+class Door:
     """What every operation needs."""
 
-    store: Store
-    clock: Clock
-    settings: Settings
+    def __init__(self, store: Store, clock: Clock, settings: Settings) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.accounts = Lookups(store, accounts.BY_API_KEY)
+        self.flows = Lookups(store, flows.BY_ID)
+
+    @asynccontextmanager
+    async def open(self, _app: object) -> AsyncIterator[None]:
+        """What lasts as long as the application serves."""
+        reads = await sqlite_reads.of(self.store)
+        self.accounts.reads = self.flows.reads = reads
+        try:
+            yield
+        finally:
+            self.accounts.reads = self.flows.reads = None
+            if reads is not None:
+                reads.close()
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -130,8 +146,7 @@ async def _answer(door: Door, request: AnyRequest, run: Callable[[Call], Awaitab
     envelope = "both"
     try:
         api_key, timestamp, signature = required_headers(request.headers)
-        async with door.store.read() as tx:
-            found = await accounts.by_key(tx, api_key)
+        found = await door.accounts.get(api_key)
         account = check_signature(found, api_key=api_key, timestamp=timestamp, signature=signature)
         # Only from here on, or an answer's form would tell which keys exist.
         envelope = account.envelope
@@ -155,11 +170,9 @@ async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
     keep = not (announced.isdecimal() and (len(announced) > 18 or int(announced) > limit))
     chunks: list[bytes] = []
     size = 0
-    stream = request.stream()
-    while size <= 4 * limit:
-        chunk = await _next_chunk(stream.__anext__)
-        if chunk is None:
-            break
+    more = True
+    while more and size <= 4 * limit:
+        chunk, more = await _next_chunk(request)
         size += len(chunk)
         if size > limit:
             keep = False
@@ -171,18 +184,18 @@ async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _next_chunk(receive: Callable[[], Awaitable[bytes]]) -> bytes | None:
-    """The next part of a body; ``None`` at its end."""
+async def _next_chunk(request: AnyRequest) -> tuple[bytes, bool]:
+    """The next part of a body, and whether there may be more."""
     try:
         async with asyncio.timeout(BODY_SILENCE_SECONDS):
-            return await receive()
-    except StopAsyncIteration:
-        return None
+            # The server's own message: the framework's stream would ask twice more to hear that nothing follows.
+            message = await request.receive()
     except TimeoutError:
         raise bad("body", f"did not arrive: nothing came for {BODY_SILENCE_SECONDS:g} seconds") from None
-    except InternalServerException:
-        # The framework's word for a connection that closed early: nobody reads the answer, and it is no fault of ours.
-        raise bad("body", "ended early: the connection was closed") from None
+    if message["type"] == "http.disconnect":
+        # Nobody reads the answer, and it is no fault of ours.
+        raise bad("body", "ended early: the connection was closed")
+    return cast("bytes", message.get("body", b"")), bool(message.get("more_body", False))
 
 
 def _operation_id(path: str) -> str:

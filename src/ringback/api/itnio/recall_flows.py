@@ -20,7 +20,7 @@ from ringback.api.itnio.fields import (
 from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, InvalidFlow
 from ringback.model.states import FlowState
-from ringback.store import flows, records, templates
+from ringback.store import flow_pages, flows, records, templates
 from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
 
@@ -52,9 +52,8 @@ def routes(door: Door) -> list[HTTPRouteHandler]:
 
 async def query_detail(call: Call, wanted: RecallDetailIn) -> Success:
     """One flow with its nodes. The paging members mean nothing for one flow; the published answer has them."""
-    async with call.door.store.read() as tx:
-        found = await flows.detail(tx, wanted.keyId, account_id=call.account.id)
-    if found is None:
+    found = await call.door.flows.get(wanted.keyId)
+    if found is None or found.account_id != call.account.id:
         raise bad("keyId", f"there is no recall flow {wanted.keyId}")
     return Success(
         {
@@ -88,7 +87,7 @@ async def query_page(call: Call, wanted: FlowQueryIn) -> Success:
     start = local_time(wanted.params.strTime, "params.strTime", zone)
     end = local_time(wanted.params.endTime, "params.endTime", zone)
     async with call.door.store.read() as tx:
-        total, rows = await flows.page(
+        total, rows = await flow_pages.page(
             tx,
             call.account.id,
             created_from=start,
