@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 #: Of the time, faults may take so much; in the rest the campaign comes to its end.
 FAULTS_SHARE: Final = 0.8
+#: Lines, in parts of the rate of all trunks: of the second trunk, of the campaign, of its account. A call lasts some
+#: 1.3 seconds, so that each of them is reached.
+NARROW: Final = 0.4
+TASK: Final = 0.8
+ACCOUNT: Final = 0.9
 #: Between two faults, seconds.
 PAUSE_SECONDS: Final = (1.0, 5.0)
 #: For calls in the air, at the end.
@@ -40,8 +45,8 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def trunks(self) -> list[tuple[str, float, int]]:
-        """The first is bound by its rate, the second by its channels too."""
-        return [("wide", self.rate / 2, round(4 * self.rate)), ("narrow", self.rate / 2, max(4, round(self.rate / 2)))]
+        """The first is bound by its rate, the second by its channels."""
+        return [("wide", self.rate / 2, round(4 * self.rate)), ("narrow", self.rate / 2, round(NARROW * self.rate))]
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -109,7 +114,7 @@ class Run:
     def _start(self, world: World, load: Load) -> Limits:
         """The campaign, with limits of its own and of the account below what the trunks carry."""
         plan = self._plan
-        account_lines, task_lines = round(1.5 * plan.rate), round(1.3 * plan.rate)
+        account_lines, task_lines = round(ACCOUNT * plan.rate), round(TASK * plan.rate)
         world.postgres.sql(f"UPDATE account SET lines = {account_lines}")
         task_id = load.start(plan.numbers, plan.rounds)
         limited = f"limits = jsonb_set(limits::jsonb, '{{lines}}', '{task_lines}')::text"
