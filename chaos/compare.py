@@ -188,8 +188,9 @@ def answers_are_answers(evidence: Evidence) -> Check:
         if (seen := by_call.get(row.id)) is None or seen.answered_ns is None
     ]
     ours = {row.id for row in rows}
-    missed = sum(seen.answered_ns is not None and seen.call not in ours for seen in evidence.seen)
-    note = f"{missed} answered there and not known here"
+    missed = {seen.call for seen in evidence.seen if seen.answered_ns is not None} - ours
+    noted = sum(row.id in missed and row.answered_at is not None for row in evidence.calls)
+    note = f"{len(missed)} answered there and unknown here, the answer of {noted} being stored"
     return Check(promise="a stored answer is the carrier's", checked=len(rows), broken=broken, note=note)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: For how long PostgreSQL's disk is full, seconds.
 FULL_SECONDS: Final = 8.0
+#: How often a stuttering dialler stands still, and how long it does and then does not: a call may leave 0.25 s late.
+STUTTERS: Final = 12
+STUTTER_SECONDS: Final = (0.05, 0.5)
 #: A fault waits so long for what it needs: a dialler that holds calls, say.
 WAIT_SECONDS: Final = 60.0
 
@@ -46,6 +49,7 @@ class Faults:
         for dialler in world.diallers:
             found[f"kill -9 {dialler.name}"] = lambda dialler=dialler: self.kill_dialler(dialler)
             found[f"freeze {dialler.name}"] = lambda dialler=dialler: self.freeze_dialler(dialler)
+            found[f"stutter {dialler.name}"] = lambda dialler=dialler: self.stutter(dialler)
         for member in (*world.apis, world.conductor):
             found[f"kill -9 {member.name}"] = lambda member=member: self.kill_member(member)
         found |= {
@@ -131,6 +135,14 @@ class Faults:
         dialler.thaw()
         query = f"SELECT 1 FROM worker WHERE pid = {dialler.pid} AND id > {worker_id}"
         until(lambda: self._world.rows(query), what=f"{dialler.name} to start again", seconds=BOOT_SECONDS)
+
+    def stutter(self, dialler: Member) -> None:
+        """SIGSTOP for fractions of a second, again and again: what it had leased is late, or too late."""
+        for _ in range(STUTTERS):
+            dialler.freeze()
+            time.sleep(self._dice.uniform(*STUTTER_SECONDS))
+            dialler.thaw()
+            time.sleep(self._dice.uniform(*STUTTER_SECONDS))
 
     # --- the others ---
 

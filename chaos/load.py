@@ -29,7 +29,8 @@ ENDINGS: Final = {
 }
 #: How long a request is tried again while nobody answers, seconds.
 PATIENCE_SECONDS: Final = 90.0
-STOPPED_NUMBERS: Final = 400
+#: More than are dialled before the task is cancelled.
+STOPPED_NUMBERS: Final = 300
 REPEATED_NUMBERS: Final = 5
 SENDERS: Final = 4
 MAIN: Final = "campaign"
