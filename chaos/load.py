@@ -36,9 +36,10 @@ SENDERS: Final = 4
 MAIN: Final = "campaign"
 
 
-def numbers(count: int, prefix: str, dice: random.Random) -> list[str]:
-    """As many different numbers; ``prefix`` is theirs alone."""
-    endings = dice.choices(list(ENDINGS), weights=list(ENDINGS.values()), k=count)
+def numbers(count: int, prefix: str, dice: random.Random, *, without: str = "") -> list[str]:
+    """As many different numbers; ``prefix`` is theirs alone. ``without``: an ending that none has."""
+    weights = {ending: weight for ending, weight in ENDINGS.items() if ending != without}
+    endings = dice.choices(list(weights), weights=list(weights.values()), k=count)
     return [f"{prefix}{index:06}{ending}" for index, ending in enumerate(endings)]
 
 
@@ -57,10 +58,10 @@ class Load:
         #: What broke in a thread.
         self.errors: list[BaseException] = []
 
-    def start(self, count: int, rounds: int) -> int:
-        """Returns the campaign's task id."""
+    def start(self, count: int, rounds: int, *, without: str = "") -> int:
+        """Returns the campaign's task id. ``without``: an ending that none of its numbers has."""
         flow = {"recallType": 1, "recallInterval": 1, "recallNum": rounds}
-        body = self._body(MAIN, numbers(count, "4930", self._dice), recallFlow=flow)
+        body = self._body(MAIN, numbers(count, "4930", self._dice, without=without), recallFlow=flow)
         answer = self._vendor(0).post("/voice/group/call/send/agent", body)
         if answer["code"] != DONE:
             raise RuntimeError(f"the campaign was refused: {answer}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from chaos.carrier import RINGS_ON_ENDING
 from chaos.compare import Check, every_check
 from chaos.evidence import CallRow, Evidence, Limits, NodeRow, TaskRow, WorkerRow
 from chaos.faults import Faults
@@ -33,15 +34,17 @@ STOP_SECONDS: Final = 60.0
 
 class Plan(msgspec.Struct, kw_only=True, frozen=True):
     """``minutes`` bounds the run; ``rate``: calls per second of both trunks together. ``faults``: their names, in
-    order; ``None`` for all there are, in an order by ``seed``, again and again."""
+    order; ``None`` for all there are, in an order by ``seed``, again and again. ``long_rings``: some numbers ring until
+    they are given up after 20 s, and with them each round lasts so long."""
 
     minutes: float = 10.0
     seed: int = 1
     numbers: int = 20_000
     rounds: int = 3
-    rate: float = 80.0
+    rate: float = 120.0
     faults: tuple[str, ...] | None = None
     small_disk: bool = True
+    long_rings: bool = True
 
     @property
     def trunks(self) -> list[tuple[str, float, int]]:
@@ -116,7 +119,8 @@ class Run:
         plan = self._plan
         account_lines, task_lines = round(ACCOUNT * plan.rate), round(TASK * plan.rate)
         world.postgres.sql(f"UPDATE account SET lines = {account_lines}")
-        task_id = load.start(plan.numbers, plan.rounds)
+        without = "" if plan.long_rings else RINGS_ON_ENDING
+        task_id = load.start(plan.numbers, plan.rounds, without=without)
         limited = f"limits = jsonb_set(limits::jsonb, '{{lines}}', '{task_lines}')::text"
         world.postgres.sql(f"UPDATE task SET {limited} WHERE id = {task_id}")
         self._say(f"{plan.numbers} numbers, {plan.rounds} rounds")

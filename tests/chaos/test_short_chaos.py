@@ -12,9 +12,10 @@ PLAN = Plan(
     minutes=3.0,  # the most it may take on a slow machine; it ends when the campaign does
     numbers=1_500,
     rounds=2,
-    rate=40.0,
+    rate=80.0,
     faults=("kill -9 dialler1", "freeze dialler2", "kill -9 PostgreSQL", "kill -9 api1"),
     small_disk=False,
+    long_rings=False,
 )
 
 
