@@ -137,7 +137,7 @@ class VirtualClock:
         Raises:
             RuntimeError: every task waits for something that can never happen (a deadlock in ``main``).
         """
-        with asyncio.Runner(loop_factory=lambda: _VirtualLoop(self)) as runner:
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(self)) as runner:
             return runner.run(main)
 
     def wait_step(self, timeout: float | None, select: Callable[[float | None], Any]) -> Any:
@@ -185,7 +185,9 @@ class _VirtualSelector(selectors.BaseSelector):
         return self._real.get_map()
 
 
-class _VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that keeps a virtual clock's time."""
+
     def __init__(self, clock: VirtualClock) -> None:
         self._ringback_clock = clock
         super().__init__(_VirtualSelector(clock))

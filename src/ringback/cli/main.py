@@ -17,6 +17,7 @@ from ringback.cli import (
     reports,
     routes,
     serving,
+    simulate,
     tasks,
     templates,
     trunks,
@@ -47,6 +48,7 @@ app.command("migrate")(database.migrate)
 app.command("move-store")(database.move_store)
 app.command("backup")(operating.backup)
 app.command("settle")(operating.settle)
+app.command("simulate")(simulate.simulate)
 
 
 @app.command("version")

@@ -1,0 +1,1 @@
+"""The real roles and store under the virtual clock, with faults by seed, and every promise checked."""
