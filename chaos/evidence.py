@@ -167,8 +167,8 @@ def read_carrier(trunk: str, lines: Iterable[str]) -> list[Seen]:
         if event == "invite":
             if sip in calls:
                 raise ValueError(f"{sip} begins twice")
-            more = {name: said.get(name) for name in ("call", "task")}
-            calls[sip] = Seen(trunk=trunk, sip=sip, at_ns=at_ns, callee=said["callee"], caller=said["caller"], **more)
+            calls[sip] = Seen(trunk=trunk, sip=sip, at_ns=at_ns, callee=said["callee"], caller=said["caller"])
+            calls[sip].call, calls[sip].task = said.get("call"), said.get("task")
         elif event == "repeat":
             calls[sip].repeats += 1
         elif event == "answer":

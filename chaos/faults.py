@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -47,11 +48,11 @@ class Faults:
         world = self._world
         found: dict[str, Callable[[], None]] = {}
         for dialler in world.diallers:
-            found[f"kill -9 {dialler.name}"] = lambda dialler=dialler: self.kill_dialler(dialler)
-            found[f"freeze {dialler.name}"] = lambda dialler=dialler: self.freeze_dialler(dialler)
-            found[f"stutter {dialler.name}"] = lambda dialler=dialler: self.stutter(dialler)
+            found[f"kill -9 {dialler.name}"] = partial(self.kill_dialler, dialler)
+            found[f"freeze {dialler.name}"] = partial(self.freeze_dialler, dialler)
+            found[f"stutter {dialler.name}"] = partial(self.stutter, dialler)
         for member in (*world.apis, world.conductor):
-            found[f"kill -9 {member.name}"] = lambda member=member: self.kill_member(member)
+            found[f"kill -9 {member.name}"] = partial(self.kill_member, member)
         found |= {
             "kill -9 Asterisk": self.kill_asterisk,
             "kill -9 PostgreSQL": self.kill_postgres,
