@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests of real programs in real time: each has the machine to itself. All others run beside one another.
-ALONE := tests/telephony tests/e2e
+ALONE := tests/telephony tests/e2e tests/chaos
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake bench-query-detail bench-telephony clean
+.PHONY: help install parts demo test lint format types floors lock bench-intake bench-query-detail bench-telephony chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -61,5 +61,8 @@ bench-query-detail: install ## Requests a second of queryDetail beside an empty 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony
 
+chaos: install parts ## Kill everything under a campaign and compare carrier and store (10 minutes; CHAOS="--seed 2")
+	$(BIN)/python -m chaos $(CHAOS)
+
 clean: ## Remove what was made
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results chaos/results

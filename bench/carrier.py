@@ -81,11 +81,9 @@ class Server:
 
     def _take(self) -> None:
         data, extra, _, address = self._socket.recvmsg(65_536, 64)
-        at_ns = _arrival(extra)
+        at_ns = arrival(extra)
         start = data.split(b"\r\n", 1)[0].split(b" ")
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in _HEADER.findall(data.partition(b"\r\n\r\n")[0]):
-            headers.setdefault(_LONG.get(name.lower(), name.lower()), []).append(value)
+        headers = headers_of(data)
         (call_id,) = headers[b"call-id"]
         if start[0] == b"SIP/2.0":
             if headers[b"cseq"][0].endswith(b"BYE") and start[1] >= b"200":
@@ -94,7 +92,7 @@ class Server:
             self._on_invite(call_id, headers, address, at_ns)
         elif start[0] in {b"BYE", b"CANCEL"}:
             self.calls.ended.setdefault(call_id, at_ns)
-            self._send(_response(b"200 OK", headers), address)
+            self._send(response(b"200 OK", headers), address)
 
     def _on_invite(
         self, call_id: bytes, headers: dict[bytes, list[bytes]], address: tuple[str, int], at_ns: int
@@ -106,11 +104,11 @@ class Server:
         self.calls.invited[call_id] = at_ns
         headers[b"to"] = [headers[b"to"][0] + b";tag=c%d" % len(self.calls.invited)]
         if self._answers is None:
-            final = _response(b"486 Busy Here", headers)
+            final = response(b"486 Busy Here", headers)
             self.calls.ended[call_id] = at_ns
         else:
-            self._send(_response(b"180 Ringing", headers, self._contact), address)
-            final = _response(b"200 OK", headers, self._contact, self._description)
+            self._send(response(b"180 Ringing", headers, self._contact), address)
+            final = response(b"200 OK", headers, self._contact, self._description)
             target = headers[b"contact"][0].strip().strip(b"<>").partition(b">")[0]
             bye = (
                 b"BYE %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%d\r\nMax-Forwards: 70\r\n"
@@ -142,7 +140,16 @@ class Server:
         self._socket.sendto(data, address)
 
 
-def _arrival(extra: list[tuple[int, int, bytes]]) -> int:
+def headers_of(data: bytes) -> dict[bytes, list[bytes]]:
+    """The headers of a message that an answer repeats, and its contacts, by their long names in small letters."""
+    headers: dict[bytes, list[bytes]] = {}
+    for name, value in _HEADER.findall(data.partition(b"\r\n\r\n")[0]):
+        headers.setdefault(_LONG.get(name.lower(), name.lower()), []).append(value)
+    return headers
+
+
+def arrival(extra: list[tuple[int, int, bytes]]) -> int:
+    """When a datagram arrived, by the kernel's wall clock, ns. ``extra`` came with it."""
     for level, kind, data in extra:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("qq", data[:16])
@@ -150,7 +157,8 @@ def _arrival(extra: list[tuple[int, int, bytes]]) -> int:
     raise RuntimeError("the kernel told no arrival time")
 
 
-def _response(line: bytes, headers: dict[bytes, list[bytes]], more: bytes = b"", body: bytes = b"") -> bytes:
+def response(line: bytes, headers: dict[bytes, list[bytes]], more: bytes = b"", body: bytes = b"") -> bytes:
+    """A response. ``line``: code and words. ``more``: further header lines."""
     vias = b"".join(b"Via: %s\r\n" % via for via in headers[b"via"])
     kind = b"Content-Type: application/sdp\r\n" if body else b""
     return b"SIP/2.0 %s\r\n%sFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\n%s%sContent-Length: %d\r\n\r\n%s" % (

@@ -60,7 +60,12 @@ def test_requirements_are_pinned_by_hash_and_name_no_host(name: str) -> None:
 
 def test_every_exception_from_the_linters_has_a_reason() -> None:
     bare = []
-    for path in [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]:
+    for path in [
+        *SOURCES,
+        *sorted((ROOT / "tests").rglob("*.py")),
+        *sorted((ROOT / "bench").rglob("*.py")),
+        *sorted((ROOT / "chaos").rglob("*.py")),
+    ]:
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             found = re.search(r"#\s*(noqa|type:\s*ignore)\b[^#]*", line)
             if found and not re.search(r"(noqa|ignore).*?\]?\s+(- |# ).+", line) and path.name != "test_repository.py":

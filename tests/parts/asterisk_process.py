@@ -18,6 +18,7 @@ from typing import Self
 
 from ringback.telephony.asterisk.configuration import AsteriskOptions, asterisk_files
 from tests.parts.parts import ASTERISK, asterisk_command, folder, libraries, require
+from tests.parts.processes import ends_with_us
 
 BOOT_SECONDS = 60
 STOP_SECONDS = 20
@@ -114,7 +115,7 @@ class AsteriskProcess:
     def _launch(self) -> None:
         with (self.folder / "out.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*asterisk_command(), "-C", str(self.folder / "etc/asterisk.conf"), "-f", "-n"],
+                ends_with_us([*asterisk_command(), "-C", str(self.folder / "etc/asterisk.conf"), "-f", "-n"]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

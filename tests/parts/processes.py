@@ -5,7 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
+
+#: <linux/prctl.h>: PR_SET_PDEATHSIG is 1. Whoever was orphaned before it was set ends by itself.
+_WITH_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)\n"
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1)\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+
+
+def ends_with_us(command: list[str]) -> list[str]:
+    """The command, as a process with the same id that is killed when the thread that started it is gone (Linux)."""
+    return [sys.executable, "-IS", "-c", _WITH_PARENT, str(os.getpid()), *command]
 
 
 def children(parent: int) -> list[int]:

@@ -33,7 +33,7 @@ LONGEST_RETRY_SECONDS = 5.0
 
 
 class _Group(msgspec.Struct):
-    """What one transaction writes."""
+    """What is written together."""
 
     answers: list[Answer] = []
     ringing: list[tuple[int, int]] = []
@@ -162,14 +162,21 @@ class ResultBuffer:
             self._store.announce(News.LINES)
 
     async def _write(self, group: _Group) -> list[int]:
-        """One transaction. Returns the tasks that finished."""
+        """One transaction a kind of news, or it would lock trunks after breakers and tasks, and in no order. What a
+        repeated group has committed already changes nothing. Returns the tasks that finished.
+        """
+        if group.ringing:
+            async with self._store.write() as tx:
+                for trunk_id, call_id in sorted(group.ringing):
+                    await breakers.call_rings(tx, trunk_id, call_id, self._clock.now_ms())
+        if group.releases:
+            async with self._store.write() as tx:
+                await calls.released(tx, self._worker_id, group.releases)
+        if not group.answers and not group.results:
+            return []
         async with self._store.write() as tx:
             if group.answers:
                 await calls.answered(tx, self._worker_id, group.answers)
-            for trunk_id, call_id in group.ringing:
-                await breakers.call_rings(tx, trunk_id, call_id, self._clock.now_ms())
-            if group.releases:
-                await calls.released(tx, self._worker_id, group.releases)
             if not group.results:
                 return []
             return await calls.ended(
