@@ -25,6 +25,7 @@ from ringback.store import trunks
 from ringback.store.database import Store
 from ringback.store.lock import DiallerLock
 from ringback.store.opening import open_store
+from ringback.store.postgres import IDLE_IN_TRANSACTION_SECONDS
 from ringback.store.witness import Witness
 from ringback.telephony.asterisk.address import read_addresses
 from ringback.telephony.asterisk.engine import AsteriskEngine
@@ -87,8 +88,7 @@ class Server:
         try:
             self._store = await open_store(in_force.database_url, self._clock)
             if self._store.shared:
-                # Slots, windows and due times are compared between machines: all of them use the database's time.
-                await keep_time(self._store, self._clock)
+                await self._share(self._store)
                 services["time keeper"] = lambda: TimeKeeper(self.store, self._clock)
             await self._look_where_it_comes_from()
             if Role.API in self._roles:
@@ -130,6 +130,16 @@ class Server:
         if self._store is not None:
             await self._store.close()
         self._lock.release()
+
+    async def _share(self, store: Store) -> None:
+        """Other processes use the database too."""
+        if self._settings.takeover_seconds <= IDLE_IN_TRANSACTION_SECONDS:
+            raise UserError(
+                f"takeover_seconds must be more than {IDLE_IN_TRANSACTION_SECONDS:g} with PostgreSQL, which ends a "
+                "transaction that stands still only then"
+            )
+        # Slots, windows and due times are compared between machines: all of them use the database's time.
+        await keep_time(store, self._clock)
 
     async def _look_where_it_comes_from(self) -> None:
         try:
