@@ -271,3 +271,5 @@ async def _end(vigil: Vigil, watching: asyncio.Task[None]) -> None:
     vigil.stop()
     # Whoever waits for the dialler hears of it there.
     await asyncio.wait({watching})
+    # When something else had broken before, nobody else asks.
+    watching.exception()
