@@ -69,13 +69,18 @@ class RealClock:
         yield
 
 
-class ShiftedClock:
-    """Another clock whose wall-clock time is shifted; time that only passes is the same."""
+class KeptClock:
+    """A clock whose wall-clock time is told from outside, and goes on by itself: whoever sets the machine's clock does
+    not move it. Before it has been told, it is the machine's.
+    """
 
-    def __init__(self, base: Clock, shift_us: int = 0) -> None:
+    def __init__(self, base: Clock) -> None:
         self._base = base
-        #: Microseconds to add; may be set at any time.
-        self.shift_us = shift_us
+        self._ahead_us: int | None = None
+
+    def keep(self, now_us: int, monotonic: float) -> None:
+        """It was ``now_us`` (epoch microseconds UTC) when monotonic time was that."""
+        self._ahead_us = now_us - round(monotonic * 1_000_000)
 
     def now_ms(self) -> int:
         """Wall-clock time, epoch milliseconds UTC."""
@@ -83,7 +88,9 @@ class ShiftedClock:
 
     def now_us(self) -> int:
         """Wall-clock time, epoch microseconds UTC."""
-        return self._base.now_us() + self.shift_us
+        if self._ahead_us is None:
+            return self._base.now_us()
+        return self._ahead_us + round(self._base.monotonic() * 1_000_000)
 
     def monotonic(self) -> float:
         """Seconds that never go back; only differences mean anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringback.simulator.many import PROMISES, run_many
-from ringback.simulator.plan import USUAL_ILLS, Ill, Knobs
+from ringback.simulator.plan import ALL_ILLS, Ill, Knobs
 
 SEEDS = 2_000
 
@@ -13,7 +13,7 @@ def test_no_seed_breaks_a_promise() -> None:
     assert [str(failure) for failure in summary.failures] == []
     assert summary.violations == dict.fromkeys(PROMISES, 0)
     # It was no quiet time: every kind of fault has struck, many times, and much was dialled all the same.
-    assert set(summary.faults) == {str(ill) for ill in USUAL_ILLS}
+    assert set(summary.faults) == {str(ill) for ill in ALL_ILLS}
     assert min(summary.faults.values()) >= SEEDS // 50
     assert summary.faults[Ill.KILL] >= SEEDS // 5
     assert summary.calls >= 3 * SEEDS

@@ -12,7 +12,7 @@ from ringback.api.app import create_app
 from ringback.api.server import AddressInUse, HttpService, bind
 from ringback.cli.common import UserError
 from ringback.cli.role import Role
-from ringback.clock import ShiftedClock
+from ringback.clock import KeptClock
 from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.hold import check
@@ -55,7 +55,7 @@ class Server:
 
     def __init__(self, in_force: Settings, clock: Clock, roles: frozenset[Role] = frozenset(Role)) -> None:
         self._settings = in_force
-        self._clock = ShiftedClock(clock)
+        self._clock = KeptClock(clock)
         self._roles = roles
         self._stop = asyncio.Event()
         self._lock = DiallerLock(in_force.database_url)

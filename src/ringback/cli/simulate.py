@@ -20,7 +20,7 @@ def simulate(
     seeds: Annotated[int, typer.Option(help="How many seeds, one after the other.", min=1)] = 1,
     days: Annotated[float, typer.Option(help="How long users are busy, in days; 0: as the seed says.", min=0)] = 0.0,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Whether anything goes wrong.")] = True,
-    workers: Annotated[int, typer.Option(help="How many workers dial at the same time.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="How many workers dial together; 0: one to three, by seed.", min=0)] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Only this kind of fault; may be repeated.")] = None,
     processes: Annotated[int | None, typer.Option(help="How many processes; one a core by default.", min=1)] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Tell the story of one seed.")] = False,
@@ -31,10 +31,10 @@ def simulate(
     The same seed is always the same run.
     """
     from ringback.simulator.many import run_many
-    from ringback.simulator.plan import USUAL_ILLS, Ill, Knobs
+    from ringback.simulator.plan import ALL_ILLS, Ill, Knobs
 
     try:
-        ills = tuple(Ill(kind) for kind in only) if only else USUAL_ILLS
+        ills = tuple(Ill(kind) for kind in only) if only else ALL_ILLS
     except ValueError as error:
         fail(f"--only: {error}; there are {', '.join(Ill)}")
     knobs = Knobs(days=days, workers=workers, ills=ills if faults else ())

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringback.model.pacing import MICROSECONDS
+from ringback.roles.leasing import GRACE_US, HORIZON_US, REACH_US
 from ringback.store import tasks
 from ringback.store.database import News
 
-#: No leased call can leave later than this after its lease, seconds; see the dialler's horizon, grace and delay.
-LONGEST_LEASE_SECONDS = 3.0
+#: No leased call can leave later than this after its lease, seconds.
+LONGEST_LEASE_SECONDS = (REACH_US + GRACE_US) / MICROSECONDS + 0.5
+#: The same while the database is quick, seconds.
+USUAL_LEASE_SECONDS = (HORIZON_US + GRACE_US) / MICROSECONDS + 0.01
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +58,9 @@ async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, a
 
 
 async def wait_until(clock: Clock, at_ms: int) -> None:
-    """Until no call that was leased can leave after ``at_ms`` any more."""
-    # A wait longer than any lease can need means that the wall clock was set back; leases keep monotonic time.
-    seconds = (at_ms - clock.now_ms()) / 1000
-    await clock.sleep(min(seconds, LONGEST_LEASE_SECONDS))
+    """Until no call that was leased can leave after ``at_ms`` any more; at once when that is 0: none is held."""
+    if at_ms > 0:
+        # Leases keep monotonic time. So a wait longer than any lease needs means that the wall clock was set back
+        # since, and a shorter one than a lease usually needs may mean that it was set forward.
+        seconds = (at_ms - clock.now_ms()) / 1000
+        await clock.sleep(min(max(seconds, USUAL_LEASE_SECONDS), LONGEST_LEASE_SECONDS))

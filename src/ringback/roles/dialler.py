@@ -16,7 +16,7 @@ import structlog
 
 from ringback.model.pacing import MICROSECONDS
 from ringback.roles.hold import Permit
-from ringback.roles.leasing import GRACE_US, REACH_US, Leasing
+from ringback.roles.leasing import REACH_US, Leasing
 from ringback.roles.live_calls import LiveCalls
 from ringback.roles.node_watch import report_nodes
 from ringback.roles.placer import Placement, Placer
@@ -27,6 +27,7 @@ from ringback.store import workers
 from ringback.store.database import News
 from ringback.store.provenance import DatabaseHeld
 from ringback.store.refusals import is_passing
+from ringback.store.workers import Fenced
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
@@ -91,12 +92,17 @@ class Dialler:
         self._bell.ring()
 
     async def run(self) -> None:
-        """Work until stopped.
+        """Work until stopped, or until others have taken this worker for dead: then a new one may start.
 
         Raises:
             EngineUnavailable: the engine cannot start; the text says why.
-            Fenced: others took this worker for dead; its calls have been hung up. A new one may start.
         """
+        try:
+            await self._work()
+        except Fenced as error:
+            log.warning("fenced_off", reason=str(error), hint="its calls have been hung up; others have settled them")
+
+    async def _work(self) -> None:
         minute_seconds = self._settings.minute_seconds
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._store.unsubscribe, self._bell)
@@ -239,7 +245,7 @@ class Dialler:
             # A slot further away than a lease reaches means that the wall clock was set in between.
             ahead_us = min(lease.slot_us - now_us, REACH_US)
             at_us = monotonic_us + ahead_us
-            placer.put(Placement(lease, batch.routes[lease.trunk_id], at_us, at_us + GRACE_US))
+            placer.put(Placement(lease, batch.routes[lease.trunk_id], at_us, at_us + batch.grace_us))
 
     async def _close(self, writing: asyncio.Task[None], watching: asyncio.Task[None]) -> None:
         """End in good order: what was not placed goes back, calls in the air end, all is stored.
@@ -270,6 +276,4 @@ class Dialler:
 async def _end(vigil: Vigil, watching: asyncio.Task[None]) -> None:
     vigil.stop()
     # Whoever waits for the dialler hears of it there.
-    await asyncio.wait({watching})
-    # When something else had broken before, nobody else asks.
-    watching.exception()
+    await asyncio.gather(watching, return_exceptions=True)

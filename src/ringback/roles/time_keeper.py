@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from ringback.model.pacing import MICROSECONDS
@@ -16,7 +17,7 @@ from ringback.store.refusals import is_passing
 from ringback.store.server_time import server_now_us
 
 if TYPE_CHECKING:
-    from ringback.clock import ShiftedClock
+    from ringback.clock import KeptClock
     from ringback.store.database import Store
 
 log = structlog.get_logger(__name__)
@@ -28,27 +29,36 @@ _QUESTIONS: Final = 5
 _NOTABLE_US: Final = 100_000
 
 
-async def keep_time(store: Store, clock: ShiftedClock) -> int:
+async def keep_time(store: Store, clock: KeptClock) -> int:
     """Set the clock by the database. Returns how far the answer may err at most, microseconds."""
-    errs_us, shift_us = min([await _ask(store, clock) for _ in range(_QUESTIONS)])
-    if abs(shift_us - clock.shift_us) > _NOTABLE_US:
-        log.warning("clock_differs_from_the_database", seconds=shift_us / MICROSECONDS)
-    clock.shift_us = shift_us
-    return errs_us
+    best = min([await _ask(store, clock) for _ in range(_QUESTIONS)])
+    off_us = best.theirs_us - (clock.now_us() - round((clock.monotonic() - best.at) * MICROSECONDS))
+    if abs(off_us) > _NOTABLE_US:
+        log.warning("clock_differs_from_the_database", seconds=off_us / MICROSECONDS)
+    clock.keep(best.theirs_us, best.at)
+    return best.errs_us
 
 
-async def _ask(store: Store, clock: ShiftedClock) -> tuple[int, int]:
+class _Answer(msgspec.Struct, frozen=True, order=True):
+    """The database's time when monotonic time was ``at``, seconds, give or take ``errs_us``."""
+
+    errs_us: int
+    theirs_us: int
+    at: float
+
+
+async def _ask(store: Store, clock: KeptClock) -> _Answer:
     async with store.read() as tx:
-        asked, own_us = clock.monotonic(), clock.now_us() - clock.shift_us
+        asked = clock.monotonic()
         theirs_us = await server_now_us(tx)
-        way_us = round((clock.monotonic() - asked) * MICROSECONDS)
-    return way_us // 2, theirs_us - own_us - way_us // 2
+        answered = clock.monotonic()
+    return _Answer(round((answered - asked) * MICROSECONDS / 2), theirs_us, (asked + answered) / 2)
 
 
 class TimeKeeper:
     """:meth:`run` works until :meth:`stop` is called."""
 
-    def __init__(self, store: Store, clock: ShiftedClock) -> None:
+    def __init__(self, store: Store, clock: KeptClock) -> None:
         self._store = store
         self._clock = clock
         self._bell = Bell()

@@ -16,7 +16,7 @@ import structlog
 
 from ringback.roles.recovery import take_over
 from ringback.store import workers
-from ringback.store.database import Bell
+from ringback.store.database import News
 from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Vigil:
         self._others_busy = False
         self._taking_over: dict[int, asyncio.Task[None]] = {}
         self._stopping = False
-        self._bell = Bell()
+        self._bell = store.subscribe(News.WORK, News.LINES)
 
     def stop(self) -> None:
         """Beat no more."""
@@ -99,8 +99,8 @@ class Vigil:
         try:
             await self._watch()
         finally:
-            if self._taking_over:
-                await asyncio.wait(self._taking_over.values())
+            self._store.unsubscribe(self._bell)
+            await asyncio.gather(*self._taking_over.values(), return_exceptions=True)
 
     async def _watch(self) -> None:
         looked = -self._settings.every_seconds

@@ -88,8 +88,8 @@ class Book:
             self.outages[call.trunk].calls += 1
 
     def live(self) -> list[PlacedCall]:
-        """The calls that are up."""
-        return [one for one in self._live if one.ended_us is None]
+        """The calls that are up, as far as anybody can know."""
+        return [one for one in self._live if one.ended_us is None and not one.unknown]
 
     def plan_of(self, task_id: int) -> TaskPlan | None:
         """What was asked for: a round's task is as its parent."""

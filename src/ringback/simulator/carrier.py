@@ -16,7 +16,7 @@ import msgspec
 from ringback.model import sandbox_numbers
 from ringback.model.sandbox_numbers import Behaviour, Kind
 from ringback.simulator.hosts import elsewhere
-from ringback.telephony.port import Answered, CallEvent, DialOrder, Ended, EngineUnavailable
+from ringback.telephony.port import Answered, CallEvent, DialOrder, Ended, EngineUnavailable, HungUpBy
 from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class PlacedCall(msgspec.Struct, kw_only=True):
     """A call as the carrier saw it. Instants are true epoch microseconds.
 
     ``trunk`` is its name; ``outcome`` what a correct dialler records when nothing disturbs the call. ``disturbed`` says
-    what did: the worker may then rightly record something else.
+    what did: the worker may then rightly record something else. ``unknown``: others took its worker for dead,
+    and do not know whether it is still up.
     """
 
     number: int
@@ -44,6 +45,7 @@ class PlacedCall(msgspec.Struct, kw_only=True):
     answered_us: int | None = None
     ended_us: int | None = None
     disturbed: str = ""
+    unknown: bool = False
 
 
 class Disturber(Protocol):
@@ -66,6 +68,9 @@ class Carrier:
         #: Trunks that are down, by name: what every new call meets there.
         self.outages: dict[str, Behaviour] = {}
         self._placed = placed
+        #: Whether workers may ask it for calls of others, as an engine of its own may be asked.
+        self.can_be_asked = False
+        self._legs: dict[tuple[str, int], CarrierLeg] = {}
         self._earlier: Counter[str] = Counter()
 
     def arrived(self, order: DialOrder, host: Host) -> PlacedCall:
@@ -88,6 +93,19 @@ class Carrier:
         self._placed(call)
         return call
 
+    def settle(self, call_id: int, host: str) -> Ended | None:
+        """End a call that a host has up; ``None`` when it has none of that id."""
+        leg = self._legs.get((host, call_id)) if self.can_be_asked else None
+        return None if leg is None else leg.settle()
+
+    def up(self, leg: CarrierLeg, call: PlacedCall) -> None:
+        """A call is up."""
+        self._legs[call.host, call.call_id] = leg
+
+    def over(self, call: PlacedCall) -> None:
+        """A call has ended."""
+        self._legs.pop((call.host, call.call_id), None)
+
     def is_silent(self, trunk: str) -> bool:
         """Whether nothing at all is heard through that trunk."""
         outage = self.outages.get(trunk)
@@ -100,7 +118,12 @@ class CarrierEngine(SandboxEngine):
     def __init__(self, carrier: Carrier, host: Host, *, lines: int) -> None:
         super().__init__(host.clock, lines=lines)
         self.carrier = carrier
+        self.known_as = host.name
         self._host = host
+
+    async def settle(self, call_id: int, *, of: str) -> Ended | None:
+        """As an engine that outlives its workers: what lives is hung up."""
+        return self.carrier.settle(call_id, of)
 
     async def dial(self, order: DialOrder) -> SandboxLeg:
         """As the sandbox's, at the carrier."""
@@ -114,6 +137,7 @@ class CarrierEngine(SandboxEngine):
         call = self.carrier.arrived(order, self._host)
         # The callee lives on when this host is frozen.
         leg = elsewhere().run(CarrierLeg, self, order, call, self.carrier.clock)
+        self.carrier.up(leg, call)
         self._legs[order.call_id] = leg
         if after > 0:
             await self._clock.sleep(after)
@@ -141,6 +165,14 @@ class CarrierLeg(SandboxLeg):
         self._call.disturbed = "killed"
         self._end(Ended(reason="the host is gone"))
 
+    def settle(self) -> Ended:
+        """Hung up by whoever took over what its host held; the host is told too, if it still lives."""
+        ended = Ended(sip_code=200 if self._up else 487, hung_up_by=HungUpBy.RINGBACK if self._up else None)
+        self._callee.cancel()
+        self._call.disturbed = "settled"
+        self._end(ended)
+        return ended
+
     async def _carried(self) -> None:
         if self._carrier.is_silent(self._call.trunk):
             self._call.disturbed = "silence"
@@ -154,6 +186,7 @@ class CarrierLeg(SandboxLeg):
             self._call.answered_us = now_us
         elif isinstance(event, Ended):
             self._call.ended_us = now_us
+            self._carrier.over(self._call)
         late = self._carrier.disturber.seconds_late(self._call, event)
         if late is None:
             return

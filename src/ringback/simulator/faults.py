@@ -75,11 +75,12 @@ class FaultyStore(Store):
         clock: Clock,
         weather: Weather,
         *,
+        shared: bool,
         committed: Callable[[], None],
         announced: Callable[[FaultyStore, tuple[News, ...]], None],
     ) -> None:
         engine = database.engine()
-        super().__init__(engine, engine, clock, in_memory=True)
+        super().__init__(engine, engine, clock, in_memory=True, shared=shared)
         self._weather = weather
         self._committed = committed
         self._announced = announced

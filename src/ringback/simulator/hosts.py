@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import warnings
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
@@ -205,7 +206,7 @@ def elsewhere() -> Context:
 
 def _discard(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """End tasks that nobody waits for any more. Closing runs the ends of their blocks, up to each await in there."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unheard():
         # What is made in there, and not awaited.
         warnings.simplefilter("ignore", RuntimeWarning)
         for task in tasks:
@@ -215,6 +216,17 @@ def _discard(tasks: Iterable[asyncio.Task[Any]]) -> None:
                 with contextlib.suppress(Exception):
                     if _is_closed(work):
                         break
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """A coroutine inside another that awaits something at its end, too, has nobody to complain to."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def _is_closed(work: Any) -> bool:

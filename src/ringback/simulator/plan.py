@@ -55,8 +55,6 @@ class Ill(StrEnum):
 
 #: Chosen as often as they are here.
 ALL_ILLS = (*Ill, Ill.KILL, Ill.KILL, Ill.FREEZE, Ill.FREEZE, Ill.TRUNK_DOWN)
-#: Those that the product stands today. A commit in doubt needs a lease that can be told from another of the same call.
-USUAL_ILLS = tuple(ill for ill in ALL_ILLS if ill is not Ill.COMMIT_IN_DOUBT)
 _OUTAGES = (SILENT, SILENT, SERVICE_UNAVAILABLE, FORBIDDEN)
 
 
@@ -134,6 +132,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int
     seconds: float
     workers: int
+    #: The engine can be asked for the calls of a dead worker.
+    can_be_asked: bool
     lines: int
     trunks: tuple[TrunkPlan, ...]
     tasks: tuple[TaskPlan, ...]
@@ -142,11 +142,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller chooses. ``days`` 0: a quarter of an hour or so. ``ills``: the faults that may be drawn."""
+    """What a caller chooses. ``days`` 0: a quarter of an hour or so. ``workers`` 0: one to three, by seed.
+    ``ills``: the faults that may be drawn.
+    """
 
     days: float = 0.0
-    workers: int = 1
-    ills: tuple[Ill, ...] = USUAL_ILLS
+    workers: int = 0
+    ills: tuple[Ill, ...] = ALL_ILLS
 
 
 def draw(seed: int, knobs: Knobs) -> Plan:
@@ -168,12 +170,14 @@ def draw(seed: int, knobs: Knobs) -> Plan:
     busy = tuple(task.at + (task.send_in or 0.0) for task in tasks)
     deeds = tuple(_deed(rng, busy, seconds, len(tasks)) for _ in range(rng.choice((0, 0, 1, 1, 2, 3))))
     count = rng.choice((0, 1, 1, 2, 2, 3, 4, 6)) if knobs.ills else 0
-    faults = tuple(_fault(rng, busy, seconds, knobs, len(trunks)) for _ in range(count))
+    workers = knobs.workers or rng.choice((1, 2, 2, 3))
+    faults = tuple(_fault(rng, busy, seconds, knobs, trunks=len(trunks), workers=workers) for _ in range(count))
     return Plan(
         seed=seed,
         start_ms=start_ms,
         seconds=seconds,
-        workers=knobs.workers,
+        workers=workers,
+        can_be_asked=rng.random() < 0.5,
         lines=rng.choice((1, 3, 1000, 1000, 1000)),
         trunks=trunks,
         tasks=tasks,
@@ -264,13 +268,13 @@ def _deed(rng: Random, busy: tuple[float, ...], seconds: float, tasks: int) -> D
     )
 
 
-def _fault(rng: Random, busy: tuple[float, ...], seconds: float, knobs: Knobs, trunks: int) -> Fault:
+def _fault(rng: Random, busy: tuple[float, ...], seconds: float, knobs: Knobs, *, trunks: int, workers: int) -> Fault:
     return Fault(
         at=_soon(rng, busy, seconds),
         ill=rng.choice(knobs.ills),
         seconds=_between(rng, 0.3, min(90.0, seconds / 4)),
         steps=rng.choice((1, rng.randint(1, 30), rng.randint(1, 300))),
-        slot=rng.randrange(knobs.workers),
+        slot=rng.randrange(workers),
         trunk=rng.randrange(trunks),
         outage=rng.choice(_OUTAGES),
         size=_between(rng, 0.05, 5.0),

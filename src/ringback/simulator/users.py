@@ -14,8 +14,8 @@ from ringback.simulator.plan import Wish
 from ringback.store import flows, tasks, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.database import News
-from ringback.store.refusals import is_passing
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
+from ringback.store.refusals import is_passing
 from ringback.store.tasks import TaskNotFound, TaskWrongState
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Users:
     def __init__(self, world: World) -> None:
         self._world = world
         self._book = world.book
-        self._clock = world.office.clock
+        self._clock = world.clock_of(world.office)
         self._store = world.office_store
         #: By the index of the plan.
         self._made: dict[int, MadeTask] = {}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 90.0
 #: News reach every host in the end, so polls are needless here; they would be most of what a run costs.
 IDLE_POLL_SECONDS = 21_600.0
+#: Beats are most of what a run with several workers costs, so they are rarer than usual.
+TAKEOVER_SECONDS = 100.0
 
 
 class Worker:
@@ -36,12 +38,14 @@ class Worker:
     def run(self, world: World) -> None:
         """Start the roles on the host."""
         store = world.open_store(self.host)
-        clock, plan = self.host.clock, world.plan
+        clock, plan = world.clock_of(self.host), world.plan
 
         def dialler() -> Service:
             engine = CarrierEngine(world.carrier, self.host, lines=plan.lines)
             self.engines.append(engine)
-            settings = DiallerSettings(idle_poll_seconds=IDLE_POLL_SECONDS, drain_seconds=DRAIN_SECONDS)
+            settings = DiallerSettings(
+                idle_poll_seconds=IDLE_POLL_SECONDS, drain_seconds=DRAIN_SECONDS, takeover_seconds=TAKEOVER_SECONDS
+            )
             return Dialler(store, engine, clock, TemplateLibrary(store, Speech(clock, None)), settings)
 
         def conductor() -> Service:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ringback.clock import VirtualClock
+from ringback.clock import Clock, KeptClock, VirtualClock
 from ringback.simulator.alarms import instant, listening
 from ringback.simulator.book import Book, Outage
 from ringback.simulator.call_promises import OF_A_CALL
@@ -20,7 +20,7 @@ from ringback.simulator.run_promises import OF_A_RUN
 from ringback.simulator.stage import Stage, set_stage
 from ringback.simulator.users import Users
 from ringback.simulator.worker import Worker, start_worker
-from ringback.store.census import Census, census, first_task, miscounted, open_work, state_of_call
+from ringback.store.census import Census, census, fenced_workers, first_task, miscounted, open_work, state_of_call
 from ringback.store.database import News
 from ringback.store.inline import InlineDatabase, open_inline_store
 
@@ -104,6 +104,8 @@ class World:
         self.carrier = Carrier(clock, self.weather, self._placed)
         self.violations: dict[str, Violation] = {}
         self._story = story
+        self.carrier.can_be_asked = plan.can_be_asked
+        self._fenced: set[str] = set()
         self._stores: list[FaultyStore] = []
         self._skews: list[int] = [0]
         self._workers: list[Worker | None] = [None] * plan.workers
@@ -138,10 +140,23 @@ class World:
         self._hosts.append(host)
         return host
 
+    def clock_of(self, host: Host) -> Clock:
+        """What roles on a host are given: several workers keep the time of their database."""
+        if self.plan.workers == 1:
+            return host.clock
+        kept = KeptClock(host.clock)
+        kept.keep(self.clock.now_us(), self.clock.monotonic())
+        return kept
+
     def open_store(self, host: Host) -> FaultyStore:
         """The database as a host sees it."""
         store = FaultyStore(
-            self.database, host.clock, self.weather, committed=self._committed, announced=self._announced
+            self.database,
+            host.clock,
+            self.weather,
+            shared=self.plan.workers > 1,
+            committed=self._committed,
+            announced=self._announced,
         )
         self._stores.append(store)
         return store
@@ -325,6 +340,18 @@ class World:
 
     def _committed(self) -> None:
         self._count()
+        for name in fenced_workers(self.database):
+            if name not in self._fenced:
+                self._fenced.add(name)
+                self.tell(f"{name} is taken for dead")
+                self._taken_for_dead(name)
+
+    def _taken_for_dead(self, host: str) -> None:
+        """Its calls are settled now. Where the engine cannot be asked, those that are up go on, and nobody knows."""
+        for call in self.book.calls:
+            if call.host == host and state_of_call(self.database, call.call_id) != "ended":
+                call.disturbed = call.disturbed or "fenced"
+                call.unknown = not self.plan.can_be_asked
 
     def _count(self) -> None:
         for what in miscounted(self.database):

@@ -167,3 +167,8 @@ def _all(database: InlineDatabase, table: str, kind: type[R]) -> list[R]:
     columns = ", ".join(field.name for field in names)
     rows = database.rows(f"SELECT {columns} FROM {table} ORDER BY id")  # noqa: S608 - names from this module
     return [kind(**dict(zip((field.name for field in names), row, strict=True))) for row in rows]
+
+
+def fenced_workers(database: InlineDatabase) -> list[str]:
+    """The names of the workers that were taken for dead."""
+    return [name for (name,) in database.rows("SELECT name FROM worker WHERE fenced_at IS NOT NULL AND name <> ''")]

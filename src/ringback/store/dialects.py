@@ -89,7 +89,7 @@ async def _origin_sqlite(tx: Tx) -> str:
     """
     files = {row.name: row.file for row in await tx.exec_driver_sql("PRAGMA database_list")}
     path = files["main"]
-    if not path:
+    if not Path(path).is_absolute():  # in memory: without a name, or with one that is no path
         return ""
     inode, file_system = os.stat(path).st_ino, os.statvfs(path).f_fsid  # noqa: PTH116 - as statvfs, which has no Path
     return f"file {inode} of file system {file_system:x} on machine {_machine()}"

@@ -3,10 +3,11 @@
 Writing transactions are *read committed*: every statement sees what was committed before it, and whoever changes a row
 by what it holds locks it first. Reading ones are *repeatable read*, one consistent view.
 
-**The order of locks**, so that no two transactions wait for each other: a worker's own row; routes (an advisory lock);
-calls that a worker holds, by id; trunks and their breakers, by id; tasks, by id; accounts, by id; flows, by id, and then
-their nodes; lanes and queued numbers, which belong to whoever has locked their task; the row of leases. A transaction
-may leave out steps, never go back. A lease passes over tasks that others hold, a start of nodes over flows and nodes.
+**The order of locks**, so that no two transactions wait for each other: a worker's own row; routes (an advisory
+lock); calls that a worker holds, by id; trunks and their breakers, by id; tasks, by id; accounts, by id; flows, by id,
+and then their nodes; lanes and queued numbers, which belong to whoever has locked their task; the row of leases. A
+transaction may leave out steps, never go back. A lease passes over tasks that others hold, a start of nodes over flows
+and nodes.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ async def hold(tx: Tx, reason: str, now_ms: int) -> bool:
 
 async def latest_to_leave(tx: Tx) -> int:
     """The instant (epoch ms) after which no call that has been leased can leave any more."""
-    return int(await tx.scalar(select(func.max(task.c.leaves_until))) or 0)
+    return int(await tx.scalar(select(func.max(task.c.leaves_until)).where(task.c.active > 0)) or 0)
 
 
 async def release(tx: Tx, now_ms: int) -> int:

@@ -169,7 +169,7 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
 
 
 async def suspend(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> int:
-    """Pause. Returns the instant (epoch ms) after which no call of the task can leave any more.
+    """Pause. Returns the instant (epoch ms) after which no call of the task can leave any more; 0 when none is held.
 
     Raises :class:`TaskNotFound`, :class:`TaskWrongState`.
     """
@@ -189,8 +189,8 @@ async def resume(tx: Tx, task_id: int, now_ms: int, *, minute_seconds: float, ac
 async def cancel(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = None) -> int:
     """Cancel: what is queued is never dialled, calls in the air end; a flow that waits for the task is cancelled.
 
-    Returns the instant (epoch ms) after which no call of the task can leave any more. Raises :class:`TaskNotFound`,
-    :class:`TaskWrongState`.
+    Returns the instant (epoch ms) after which no call of the task can leave any more; 0 when none is held. Raises
+    :class:`TaskNotFound`, :class:`TaskWrongState`.
     """
     await move(tx, task_id, TaskEvent.CANCELLED, now_ms, account_id=account_id)
     dropped = await tx.execute(
@@ -207,7 +207,9 @@ async def cancel(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = 
 
 
 async def _leaves_until(tx: Tx, task_id: int) -> int:
-    return int(await tx.scalar(select(task.c.leaves_until).where(task.c.id == task_id)) or 0)
+    # Without a call in the air there is none that could still leave.
+    held = (task.c.id == task_id, task.c.active > 0)
+    return int(await tx.scalar(select(task.c.leaves_until).where(*held)) or 0)
 
 
 async def move(

@@ -83,19 +83,32 @@ async def beat(tx: Tx, worker_id: int, now_ms: int, *, idle: bool) -> None:
         raise Fenced(f"worker {worker_id} was taken for dead")
 
 
-async def lock_own(tx: Tx, worker_id: int) -> int:
-    """Lock its row against being fenced off until the end of the transaction; returns the number of its latest lease.
+class Own(msgspec.Struct, frozen=True):
+    """A worker's own row: the number of its latest lease, and whether others of its engine hold calls too."""
 
-    Raises :class:`Fenced`.
-    """
-    row = (
-        await tx.execute(
-            select(worker.c.lease_no).where(worker.c.id == worker_id, worker.c.fenced_at.is_(None)).with_for_update()
-        )
-    ).one_or_none()
+    lease_no: int
+    has_company: bool
+
+
+async def lock_own(tx: Tx, worker_id: int) -> Own:
+    """Lock its row against being fenced off until the end of the transaction. Raises :class:`Fenced`."""
+    other = worker.alias("other")
+    company = exists().where(
+        other.c.engine == worker.c.engine,
+        other.c.id != worker.c.id,
+        other.c.ended_at.is_(None),
+        other.c.fenced_at.is_(None),
+        ~other.c.idle,
+    )
+    found = await tx.execute(
+        select(worker.c.lease_no, company.label("has_company"))
+        .where(worker.c.id == worker_id, worker.c.fenced_at.is_(None))
+        .with_for_update(of=worker)
+    )
+    row = found.one_or_none()
     if row is None:
         raise Fenced(f"worker {worker_id} was taken for dead")
-    return int(row.lease_no)
+    return msgspec.convert(row, Own, from_attributes=True)
 
 
 async def leased(tx: Tx, worker_id: int, lease_no: int) -> None:
