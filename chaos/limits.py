@@ -14,8 +14,9 @@ from chaos.evidence import MS, Evidence, Seen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: How much closer together than they should be INVITEs may arrive that left in time, milliseconds: Asterisk's threads
-#: and the machine's load. Seconds that are too full by less are counted apart.
+#: How much closer together than they should be INVITEs may arrive, milliseconds: Asterisk's threads, the machine's
+#: load, and several workers on one trunk, each of which is late by itself. Seconds that are too full by less are
+#: counted apart.
 JITTER_MS: Final = 50
 
 

@@ -76,7 +76,10 @@ class AsteriskProcess:
 
     def start(self) -> None:
         """Start it and wait until ARI answers."""
-        self._launch()
+        # It is killed when the thread that started it ends: so that is one which lasts as long as it does.
+        launched = threading.Event()
+        threading.Thread(target=self._supervise, args=(launched,), daemon=True).start()
+        launched.wait(BOOT_SECONDS)
         assert self.process is not None
         deadline = time.monotonic() + BOOT_SECONDS
         while not self._answers():
@@ -86,7 +89,6 @@ class AsteriskProcess:
             # Another process is being waited for: there is no event in this one.
             time.sleep(0.05)
         self._wanted = True
-        threading.Thread(target=self._supervise, daemon=True).start()
 
     def stop(self) -> None:
         """End it, by force if it takes too long."""
@@ -122,7 +124,11 @@ class AsteriskProcess:
                 env={**os.environ, "MALLOC_ARENA_MAX": "2"},
             )
 
-    def _supervise(self) -> None:
+    def _supervise(self, launched: threading.Event) -> None:
+        try:
+            self._launch()
+        finally:
+            launched.set()
         while True:
             assert self.process is not None
             code = self.process.wait()

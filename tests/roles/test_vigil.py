@@ -206,3 +206,50 @@ async def beats(made: Campaign) -> int:
 
     async with made.store.read() as tx:
         return int(await tx.scalar(select(func.sum(worker.c.beats))) or 0)
+
+
+def test_one_worker_settles_what_a_dead_one_held_and_the_others_let_it() -> None:
+    async def story(made: Campaign, clock: VirtualClock, workers: list[Worker]) -> None:
+        asked: Counter[int] = Counter()
+
+        async def slow(call_id: int, *, of: str) -> None:
+            asked[call_id] += 1
+            await clock.sleep(TAKEOVER_SECONDS)
+
+        for worker in workers:
+            worker.engine.settle = slow  # type: ignore[method-assign] - no server could be so slow and still tested
+        task_id, _ = await made.create(PERSONS)
+        await clock.sleep(8)
+        held = len(workers[0].engine._legs)
+        workers[0].kill()
+        await made.until_task(task_id)
+        assert held <= len(asked)
+        assert set(asked.values()) == {1}, "whoever asks second is told that there is no such call any more"
+
+    run(story, workers=3)
+
+
+def test_when_the_settler_dies_too_another_goes_on() -> None:
+    async def story(made: Campaign, clock: VirtualClock, workers: list[Worker]) -> None:
+        asked: list[Worker] = []
+
+        def slow(worker: Worker) -> Callable[..., Awaitable[None]]:
+            async def settle(call_id: int, *, of: str) -> None:
+                asked.append(worker)
+                await clock.sleep(TAKEOVER_SECONDS)
+
+            return settle
+
+        for worker in workers:
+            worker.engine.settle = slow(worker)  # type: ignore[method-assign] - as above
+        task_id, _ = await made.create(PERSONS)
+        await clock.sleep(8)
+        workers[0].kill()
+        while not asked:
+            await clock.sleep(0.1)
+        asked[0].kill()
+        await made.until_task(task_id)
+        assert len({id(worker) for worker in asked}) == 2
+        assert sum((await outcomes(made, task_id)).values()) == len(PERSONS)
+
+    run(story, workers=3)

@@ -117,12 +117,16 @@ class Vigil:
             await self._bell.wait(self._seconds_to_next())
 
     def _seconds_to_next(self) -> float:
-        busy = self._holds_calls() or self._others_busy
+        busy = self._is_busy() or self._others_busy
         return self._settings.every_seconds if busy else self._settings.idle_poll_seconds
+
+    def _is_busy(self) -> bool:
+        # Whoever settles another's calls is watched as if they were his.
+        return self._holds_calls() or bool(self._taking_over)
 
     async def _beat_and_look(self) -> None:
         async with self._store.write() as tx:
-            await workers.beat(tx, self._worker_id, self._clock.now_ms(), idle=not self._holds_calls())
+            await workers.beat(tx, self._worker_id, self._clock.now_ms(), idle=not self._is_busy())
             others = await workers.others(tx, self._worker_id)
         self._look(others)
 
@@ -132,9 +136,16 @@ class Vigil:
         self._on_workers(1 + sum(one.engine == self._engine.name and one.fenced_by is None for one in busy))
         self._watched = {one.id: self._seen(one) for one in busy}
         for one in busy:
-            if self._watched[one.id].unchanged >= LOOKS and one.id not in self._taking_over:
+            if self._watched[one.id].unchanged < LOOKS or one.id in self._taking_over:
+                continue
+            if not self._is_being_settled(one):
                 # Beside the watch: asking for many calls takes time, and this worker must beat meanwhile.
                 self._taking_over[one.id] = asyncio.create_task(self._take_over(one))
+
+    def _is_being_settled(self, dead: OtherWorker) -> bool:
+        """Whether another that lives settles its calls. Asked for a second time, a call that was hung up is gone."""
+        settler = self._watched.get(dead.fenced_by or 0)
+        return settler is not None and settler.unchanged < LOOKS
 
     def _seen(self, one: OtherWorker) -> _Watched:
         before = self._watched.get(one.id)

@@ -131,7 +131,7 @@ async def others(tx: Tx, worker_id: int) -> list[OtherWorker]:
 async def fence(tx: Tx, dead: OtherWorker, by: int, now_ms: int) -> bool:
     """Shut a worker out, and take what it held for ``by`` to settle. False when it lives, or another was first.
 
-    It waits for a lease of that worker that is being committed.
+    It waits for a lease of that worker that is being committed. Whoever settles is watched until he has done so.
     """
     before = worker.c.fenced_by.is_(None) if dead.fenced_by is None else worker.c.fenced_by == dead.fenced_by
     fenced = await tx.execute(
@@ -139,6 +139,8 @@ async def fence(tx: Tx, dead: OtherWorker, by: int, now_ms: int) -> bool:
         .where(worker.c.id == dead.id, worker.c.ended_at.is_(None), worker.c.beats == dead.beats, before)
         .values(fenced_at=now_ms, fenced_by=by)
     )
+    if fenced.rowcount == 1:
+        await tx.execute(update(worker).where(worker.c.id == by).values(idle=False))
     return fenced.rowcount == 1
 
 

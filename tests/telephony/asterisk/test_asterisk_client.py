@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import msgspec
@@ -184,5 +185,20 @@ def test_a_download_comes_in_pieces_or_is_refused_or_breaks_off():
         await client.close()
         with pytest.raises(AriUnreachable):
             [piece async for piece in client.download(path)]
+
+    run(story)
+
+
+def test_what_is_late_when_its_bytes_are_written_is_not_sent():
+    async def story(ari, client):
+        ask = functools.partial(client.request, "POST", "/channels", body=BODY)
+        with pytest.raises(AriRefused):  # it arrived, and leaves a connection to send the next on
+            await ask(in_time=lambda: True)
+        with pytest.raises(AriUnreachable, match="too late") as caught:
+            await ask(in_time=lambda: False)
+        assert not caught.value.sent
+        with pytest.raises(AriRefused):
+            await ask(in_time=lambda: True)
+        assert len(ari.of("POST")) == 2
 
     run(story)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import msgspec
+from aiohttp.payload import BytesPayload
 
 from ringback.telephony.asterisk.events import AriEvent, read_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from ringback.telephony.asterisk.address import NodeAddress
 
@@ -49,6 +52,26 @@ class AriUnreachable(Exception):
         self.sent = sent
 
 
+class _TooLate(OSError):
+    pass
+
+
+class _InTime(BytesPayload):
+    """A body that is written only if it may still leave: a process that stood still since it was asked to send it has
+    been taken for dead by others, perhaps. The headers leave with it."""
+
+    def __init__(self, data: bytes, in_time: Callable[[], bool]) -> None:
+        super().__init__(data, content_type="application/json")
+        self._in_time = in_time
+        self.too_late = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._in_time():
+            self.too_late = True
+            raise _TooLate
+        await super().write_with_length(writer, content_length)
+
+
 class AriClient:
     """Talks to one Asterisk. Use :meth:`close` at the end."""
 
@@ -75,16 +98,20 @@ class AriClient:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         leave_within: float | None = None,
+        in_time: Callable[[], bool] | None = None,
     ) -> bytes:
         """Send one request; returns the body of the answer. ``body`` is sent as JSON.
 
         ``leave_within``: seconds that may pass until it leaves; while every connection is in use it waits for one.
+        ``in_time`` is asked for the last time when its bytes are written: whether they may.
 
         Raises:
             AriRefused: Asterisk said no.
             AriUnreachable: it said nothing.
         """
-        data = None if body is None else msgspec.json.encode(body)
+        data: bytes | _InTime | None = None if body is None else msgspec.json.encode(body)
+        if in_time is not None and isinstance(data, bytes):
+            data = _InTime(data, in_time)
         headers = None if body is None else {"Content-Type": "application/json"}
         if self._session.closed:
             raise AriUnreachable("the connection was closed", sent=False)
@@ -102,7 +129,8 @@ class AriClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise AriUnreachable(_text(error), sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AriUnreachable(_text(error), sent=True) from error
+            late = isinstance(data, _InTime) and data.too_late
+            raise AriUnreachable("it was too late to ask" if late else _text(error), sent=not late) from error
         if answer.status in _NO_ANSWER:
             raise AriUnreachable(f"{answer.status} {_message(content)}", sent=True)
         if answer.status >= 300:

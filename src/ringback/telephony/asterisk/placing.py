@@ -51,7 +51,11 @@ class Placing:
             body["endpoint"] = f"PJSIP/{endpoint}/{address.request_uri}"
             try:
                 await self._client.request(
-                    "POST", "/channels", body=body, leave_within=None if math.isinf(left) else left
+                    "POST",
+                    "/channels",
+                    body=body,
+                    leave_within=None if math.isinf(left) else left,
+                    in_time=lambda: self._clock.monotonic() <= order.leave_by,
                 )
             except AriRefused as error:
                 if error.status == _CONFLICT:
