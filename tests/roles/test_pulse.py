@@ -53,7 +53,7 @@ class Line:
         self.woken += 1
 
     def dial(self, wanted: int = 1) -> int:
-        """Lease and place up to so many calls. Returns how many."""
+        """Lease up to so many calls, and place those that the headroom lets leave. Returns how many that is."""
         offered = self.pulse.offer(TRUNK)
         probe = self.breaker.opened_at is not None
         if probe:
@@ -61,14 +61,16 @@ class Line:
             offered = 1 if retry is not None and retry <= self.now else 0
         count = min(wanted, offered)
         self.pulse.leased({TRUNK: count}, {TRUNK: self.breaker.closed_at})
-        for _ in range(count):
+        placed = 0
+        while placed < count and (probe or self.pulse.headroom(TRUNK) > 0):
+            placed += 1
             self.calls += 1
             if probe:
                 self.breaker = probing(self.breaker, self.calls, self.now)
             else:
                 self.since_response += 1
             self.up.append((lease_of(self.calls, probe=probe), self.pulse.placed(TRUNK)))
-        return count
+        return placed
 
     def end(self, index: int, verdict: Verdict, *, stored: bool = True) -> None:
         """A call ends so."""
