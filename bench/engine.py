@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from bench import engine_path
+from bench import engine_flows, engine_path, engine_steady, query_detail
 from bench.engine_rig import own_postgres, share
 from bench.figures import Report
 
 if TYPE_CHECKING:
     from tests.parts.postgres_process import PostgresProcess
 
-PARTS = {"path": engine_path.run}
+PARTS = {
+    "path": engine_path.run,
+    "steady": engine_steady.run,
+    "child": engine_flows.child,
+    "due": engine_flows.due,
+    "detail": query_detail.run,
+}
 COMMITS = 300
 
 
