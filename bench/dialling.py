@@ -19,6 +19,7 @@ import structlog
 
 from bench.processes import cpu_seconds, rss_mb
 from bench.stand_in import StandIn
+from ringback.cli.garbage import collect_seldom
 from ringback.clock import RealClock
 from ringback.roles import dialler as dialler_module
 from ringback.roles.conductor import Conductor
@@ -168,6 +169,8 @@ def _watch(watched: _Watched) -> type[Conductor]:
 
 async def main(url: str, shortest: str, longest: str, *more: str) -> None:
     """Run the roles until the input ends."""
+    # As `ringback serve` does.
+    collect_seldom()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     clock = RealClock()
     engine = StandIn((float(shortest), float(longest)) if float(longest) else None)
