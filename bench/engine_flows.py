@@ -1,4 +1,4 @@
-"""Recall rounds and stops: a child task of 200,000 candidates, 1,000 nodes due at once, pause and cancel at full rate."""
+"""Recall rounds and stops: a child task of 200,000 candidates, 1,000 nodes due at once, pause and cancel."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ async def _child(report: Report, server: PostgresProcess, name: str, state: str,
         node_id = await here.flow(parent_id)
         await here.task(100_000)
         await here.settle_down()
+        bare = await _bare_copy(here, parent_id, busy_only=name == "tenth")
         async with Dialling(here.url, (1.0, 5.0), conductor=True) as roles:
             here.announce()
             await asyncio.sleep(3)
@@ -59,9 +60,34 @@ async def _child(report: Report, server: PostgresProcess, name: str, state: str,
             qualified = await here.sql.fetchval("SELECT qualified FROM node WHERE id = $1", node_id)
     ((began, ended, _),) = starts
     print(f"  {qualified} of {candidates} qualified", flush=True)
+    report.figure(f"child_{name}_bare_copy", bare, "s")
     report.figure(f"child_{name}_qualify", ended - began, "s", goal=1.0)
     report.figure(f"child_{name}_tick_late", 1_000 * max(stats["ticks"]), "ms", goal=200)
     report.figure(f"child_{name}_longest_lease", 1_000 * max(stats["leases"]), "ms")
+
+
+async def _bare_copy(here: Rig, parent_id: int, *, busy_only: bool) -> float:
+    """What the rows of the child cost the database alone, seconds. Nothing of it stays."""
+    copying = here.sql.transaction()
+    await copying.start()
+    began = time.monotonic()
+    child_id = await here.sql.fetchval(
+        "INSERT INTO task (account_id, application_id, name, template_id, limits, send_at, total, queued, created_at,"
+        " modified_at) SELECT account_id, application_id, 'bare', template_id, limits, 0, 0, 0, 0, 0"
+        " FROM task WHERE id = $1 RETURNING id",
+        parent_id,
+    )
+    await here.sql.execute(
+        "INSERT INTO call (task_id, callee, zone, texts, route_prefix) SELECT $2, callee, zone, texts, '' FROM call"
+        " WHERE task_id = $1 AND state = 'ended' AND (outcome = 'busy' OR NOT $3) ORDER BY id",
+        parent_id,
+        child_id,
+        busy_only,
+    )
+    took = time.monotonic() - began
+    await copying.rollback()
+    await here.sql.execute("VACUUM call")
+    return took
 
 
 def due(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:

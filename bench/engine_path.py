@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.dialling import ROOT, Dialling
-from bench.engine_rig import Rig, rig, server_cpu_seconds
+from bench.engine_rig import rig, server_cpu_seconds
 from bench.processes import cpu_seconds, finish
 
 if TYPE_CHECKING:

@@ -101,17 +101,19 @@ class Rig:
             0 if ended else None,
         )
         if ended:
-            await self.sql.execute(
-                "INSERT INTO call (task_id, callee, zone, state, outcome, worker_id, trunk_id, started_at, ended_at)"
-                " SELECT $1, '4930' || lpad(n::text, 7, '0'), 'Europe/Berlin', 'ended',"
-                " CASE WHEN n * $3::bigint % $2 < $3 THEN 'busy' ELSE 'answered' END, 1, 1, 0, 0"
-                " FROM generate_series(1, $2::bigint) n",
-                task_id,
-                numbers,
-                busy,
-            )
+            async with self.unchecked():
+                await self.sql.execute(
+                    "INSERT INTO call (task_id, callee, zone, state, outcome, worker_id, trunk_id, started_at,"
+                    " ended_at) SELECT $1, '4930' || lpad(n::text, 7, '0'), 'Europe/Berlin', 'ended',"
+                    " CASE WHEN n * $3::bigint % $2 < $3 THEN 'busy' ELSE 'answered' END, 1, 1, 0, 0"
+                    " FROM generate_series(1, $2::bigint) n",
+                    task_id,
+                    numbers,
+                    busy,
+                )
         else:
-            await self._insert_queued(task_id, 1, numbers)
+            async with self.unchecked():
+                await self._insert_queued(task_id, 1, numbers)
             await self.sql.execute(
                 "INSERT INTO lane (task_id, zone, route_prefix, queued) VALUES ($1, 'Europe/Berlin', '', $2)",
                 task_id,
@@ -154,6 +156,13 @@ class Rig:
             due_ms,
         )
         return node_id
+
+    @contextlib.asynccontextmanager
+    async def unchecked(self) -> AsyncIterator[None]:
+        """A transaction in which foreign keys are taken on trust: a look for each row is half of the work."""
+        async with self.sql.transaction():
+            await self.sql.execute("SET LOCAL session_replication_role = replica")
+            yield
 
     async def settle_down(self) -> None:
         """Statistics as the server would have them after a while, and nothing left to write."""

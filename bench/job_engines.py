@@ -29,6 +29,7 @@ async def procrastinate(url: str, jobs: int) -> float:
     @app.task(name="call")
     async def call(number: int) -> None:
         nonlocal done
+        del number
         done += 1
 
     async with app.open_async():

@@ -1,4 +1,4 @@
-"""Engines that stand in for telephony: calls that cost nothing but a timer each, so that everything else is measured."""
+"""An engine that stands in for telephony: its calls cost a timer each, so that all else is measured."""
 
 from __future__ import annotations
 
