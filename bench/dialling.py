@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from bench.processes import cpu_seconds, rss_mb
+from bench.processes import cpu_seconds, rss_mb, waited_seconds
 from bench.stand_in import StandIn
 from ringback.cli.garbage import collect_seldom
 from ringback.clock import RealClock
@@ -81,6 +81,11 @@ class Dialling:
     def cpu_seconds(self) -> float:
         """What it has used so far."""
         return cpu_seconds(self._process.pid)
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long it has waited for a processor so far."""
+        return waited_seconds(self._process.pid)
 
     @property
     def rss_mb(self) -> float:

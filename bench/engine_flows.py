@@ -30,6 +30,9 @@ STOP_RATE = 1_000
 STOPS = 6
 #: Longer than any call could still be on its way to the engine.
 AFTER_SECONDS = 1.0
+WARM_SECONDS = 3.0
+#: How long the rate of two workers is measured before the first stop.
+RATE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
@@ -49,7 +52,7 @@ async def _child(report: Report, server: PostgresProcess, name: str, state: str,
         bare = await _bare_copy(here, parent_id, busy_only=name == "tenth")
         async with Dialling(here.url, (1.0, 5.0), conductor=True) as roles:
             here.announce()
-            await asyncio.sleep(3)
+            await asyncio.sleep(WARM_SECONDS)
             await roles.ask("reset")
             await here.sql.execute("UPDATE node SET due_at = $2 WHERE id = $1", node_id, RealClock().now_ms())
             here.announce()
@@ -130,10 +133,13 @@ async def _stops(report: Report, server: PostgresProcess) -> None:
         async with Dialling(here.url, (0.5, 1.0)) as one, Dialling(here.url, (0.5, 1.0)) as other:
             workers = (one, other)
             here.announce()
-            await asyncio.sleep(3)
+            await asyncio.sleep(WARM_SECONDS)
             for worker in workers:
                 await worker.ask("reset")
             began = time.monotonic()
+            await asyncio.sleep(RATE_SECONDS)
+            took_all = time.monotonic() - began
+            placed = [(await worker.ask("stats"))["placed"] / took_all for worker in workers]
             too_late, took = 0, []
             for number, task_id in enumerate(task_ids):
                 asked = time.monotonic()
@@ -145,8 +151,6 @@ async def _stops(report: Report, server: PostgresProcess) -> None:
                 at_us = RealClock().now_us()
                 await asyncio.sleep(AFTER_SECONDS)
                 too_late += sum([await worker.ask("after", task_id, at_us) for worker in workers])
-            took_all = time.monotonic() - began
-            placed = [(await worker.ask("stats"))["placed"] / took_all for worker in workers]
             await _check_placed(here)
     print(f"  workers placed {placed[0]:.0f} and {placed[1]:.0f} calls/s", flush=True)
     report.figure("stop_rate_of_two_workers", sum(placed), "calls/s")

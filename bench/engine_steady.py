@@ -29,7 +29,8 @@ TOP_UP_EVERY_SECONDS = 1.0
 
 
 class Steady(NamedTuple):
-    """Of the held time. CPU in shares of the machine; memory in MB; lateness in seconds, of results."""
+    """Of the held time. CPU in shares of the machine; memory in MB; lateness of results in seconds;
+    ``waited`` is the share of the time that the dialler waited for a processor, which is a busy machine's doing."""
 
     rate: float
     ended: float
@@ -38,6 +39,7 @@ class Steady(NamedTuple):
     own_mb: float
     server_mb: float
     late: float
+    waited: float
 
 
 def run(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:
@@ -52,6 +54,7 @@ def run(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:
         report.figure(f"steady_{name}_backlog_postgresql_cpu", 100 * one.server, "% of the machine")
         report.figure(f"steady_{name}_backlog_memory", one.own_mb, "MB")
         report.figure(f"steady_{name}_backlog_postgresql_memory", one.server_mb, "MB")
+        report.figure(f"steady_{name}_backlog_waited_for_processor", 100 * one.waited, "% of the time")
         report.figure(f"steady_{name}_backlog_results_late_p99", 1_000 * one.late, "ms")
     small, large = ((one.own + one.server) / one.rate for one in (found["small"], found["large"]))
     report.figure("steady_cost_large_beside_small", large / small, "times", goal=1.1)
@@ -71,21 +74,22 @@ async def _held(server: PostgresProcess, backlog: int, scale: float) -> Steady:
             await asyncio.sleep(ramp)
             await dialler.ask("reset")
             began, own, servers = time.monotonic(), dialler.cpu_seconds, server_cpu_seconds(server)
+            waited = dialler.waited_seconds
             await asyncio.sleep(held)
             took, own, servers = (
                 time.monotonic() - began,
                 dialler.cpu_seconds - own,
                 server_cpu_seconds(server) - servers,
             )
+            waited = (dialler.waited_seconds - waited) / took
             stats = await dialler.ask("stats")
             memory = dialler.rss_mb, rss_mb(server.pid)
             filling.cancel()
             await asyncio.gather(filling, return_exceptions=True)
         machine = took * (os.cpu_count() or 1)
         late = share(stats["results"], 0.99)
-        return Steady(
-            stats["placed"] / took, len(stats["results"]) / took, own / machine, servers / machine, *memory, late
-        )
+        rates = stats["placed"] / took, len(stats["results"]) / took
+        return Steady(*rates, own / machine, servers / machine, *memory, late, waited)
 
 
 async def _top_up(here: Rig, task_ids: list[int], most: int) -> None:

@@ -46,6 +46,11 @@ def cpu_seconds(pid: int, *, reaped: bool = False) -> float:
     return total / _TICKS
 
 
+def waited_seconds(pid: int) -> float:
+    """How long the process's main thread could have run and the machine was busy with others."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def rss_mb(pid: int) -> float:
     """Resident memory of the process and its living descendants, MB."""
     pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in family(pid))

@@ -224,3 +224,24 @@ def test_a_call_that_rings_after_failures_ends_their_run() -> None:
         line.end(0, Verdict.ERROR)
         line.pulse.responded(TRUNK, line.up[-1][1], rang=True)
     assert line.breaker.opened_at is None
+
+
+def test_a_trunk_that_responds_is_offered_what_leaves_from_lease_to_lease() -> None:
+    line = Line()
+    for _ in range(5):
+        assert line.dial(MOST_UNANSWERED) == MOST_UNANSWERED
+        line.end_all(Verdict.ALIVE)
+    # A hundred have left since the last lease, for each was answered in time.
+    for _ in range(100):
+        line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + 100
+
+
+def test_a_trunk_that_has_fallen_silent_is_offered_its_headroom_only() -> None:
+    line = Line()
+    for _ in range(100):
+        line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + 100
+    for _ in range(10):
+        line.pulse.placed(TRUNK)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED - 10

@@ -32,6 +32,11 @@ REACH_US = LONGEST_LEASE_DELAY_US + LONGEST_HORIZON_US
 SHORTEST_TICK_SECONDS = 0.005
 
 
+def horizon_us(delay_us: int) -> int:
+    """How far ahead to lease when that takes ``delay_us``, microseconds."""
+    return min(LONGEST_HORIZON_US, max(HORIZON_US, 2 * delay_us))
+
+
 class Leasing:
     """The leases of one worker, each with a number of its own."""
 
@@ -62,10 +67,6 @@ class Leasing:
         """Whether calls may be held of which nobody here knows."""
         return self._in_doubt is not None
 
-    @property
-    def _horizon_us(self) -> int:
-        return min(LONGEST_HORIZON_US, max(HORIZON_US, 2 * self._delay_us))
-
     async def take(self, *, not_placed: int, headroom: Callable[[int], int]) -> LeaseBatch:
         """One lease transaction. ``not_placed``: calls that are leased and will take lines of the engine yet.
 
@@ -84,7 +85,7 @@ class Leasing:
                 lease_no=self._number,
                 engine=self._engine.name,
                 now_us=self._clock.now_us() + self._delay_us,
-                horizon_us=self._horizon_us,
+                horizon_us=horizon_us(self._delay_us),
                 grace_us=GRACE_US,
                 reach_us=REACH_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
@@ -114,5 +115,5 @@ class Leasing:
         if wake_us is None:
             return poll_seconds
         # Wake when the slot is half a horizon away: early enough to lease it, late enough to lease several at once.
-        ahead = (wake_us - self._clock.now_us() - self._delay_us - self._horizon_us / 2) / MICROSECONDS
+        ahead = (wake_us - self._clock.now_us() - self._delay_us - horizon_us(self._delay_us) / 2) / MICROSECONDS
         return min(poll_seconds, max(SHORTEST_TICK_SECONDS, ahead))
