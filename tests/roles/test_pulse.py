@@ -228,13 +228,14 @@ def test_a_call_that_rings_after_failures_ends_their_run() -> None:
 
 def test_a_trunk_that_responds_is_offered_what_leaves_from_lease_to_lease() -> None:
     line = Line()
-    for _ in range(5):
-        assert line.dial(MOST_UNANSWERED) == MOST_UNANSWERED
-        line.end_all(Verdict.ALIVE)
-    # A hundred have left since the last lease, for each was answered in time.
+    assert line.dial(MOST_UNANSWERED) == MOST_UNANSWERED
+    line.end_all(Verdict.ALIVE)
     for _ in range(100):
         line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
-    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + 100
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + (MOST_UNANSWERED + 100)
+    line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    # One slow lease does not make the next one small.
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + (MOST_UNANSWERED + 100) // 2
 
 
 def test_a_trunk_that_has_fallen_silent_is_offered_its_headroom_only() -> None:
