@@ -4,12 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What Ringback is measured beside, apart from what it needs.
+BENCH_VENV := .cache/bench-venv
+BENCH_READY := $(BENCH_VENV)/.ready
 # Tests of real programs in real time: each has the machine to itself. All others run beside one another.
 ALONE := tests/telephony tests/e2e tests/chaos
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-intake bench-query-detail bench-telephony chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-engine bench-intake bench-telephony chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -51,12 +54,18 @@ floors: install ## Check that no lower floor knows a higher one
 lock: ## Renew the pinned requirements (needs an installed .venv)
 	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header -o requirements/run.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra dev -o requirements/dev.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header -o requirements/bench.txt requirements/bench.in
+
+bench-engine: install parts $(BENCH_READY) ## Dialling beside bare SQL and job engines, recall rounds, stops, queries (12 minutes)
+	$(BIN)/python -m bench.engine
+
+$(BENCH_READY): requirements/bench.txt
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
+	@touch $(BENCH_READY)
 
 bench-intake: install ## Time and memory of taking 200,000 numbers, beside the bare work
 	$(BIN)/python -m bench.intake
-
-bench-query-detail: install ## Requests a second of queryDetail beside an empty endpoint, with 1,000 and 10,000 flows
-	$(BIN)/python -m bench.query_detail
 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -30,17 +31,24 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                found += map(int, children.read_text().split())
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time that the process and its living descendants have used."""
+def cpu_seconds(pid: int, *, reaped: bool = False) -> float:
+    """User and system time that the process and its living descendants have used; ``reaped``: its ended ones too."""
     total = 0
     for one in family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11 : 15 if reaped else 13]))
     return total / _TICKS
+
+
+def waited_seconds(pid: int) -> float:
+    """How long the process's main thread could have run and the machine was busy with others."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def rss_mb(pid: int) -> float:

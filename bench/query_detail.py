@@ -1,4 +1,5 @@
-"""``recallFlow/queryDetail`` beside an empty POST endpoint of the same server, with 1,000 and with 10,000 flows stored.
+"""``recallFlow/queryDetail`` beside an empty POST endpoint of the same server, with 1,000 and with 10,000 flows stored,
+while calls are dialled in the same database.
 
 Both are asked in short turns, one after the other, by the same client over the same kept connections, so that a busy
 machine hurts both alike; what counts is their ratio. The larger database holds 2,000,000 calls.
@@ -8,120 +9,142 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
-import sqlite3
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import post
 
-from bench.figures import Report
-from bench.intake import KEY, SECRET, furnish
+from bench.dialling import ROOT, Dialling
+from bench.engine_rig import KEY, SECRET, Rig, rig, share
+from bench.processes import cpu_seconds
 
-#: Flows, and the calls of each one's task.
-SIZES = ((1_000, 20), (10_000, 200))
+if TYPE_CHECKING:
+    from bench.figures import Report
+    from tests.parts.postgres_process import PostgresProcess
+
+FLOWS = {"tenth": 1_000, "full": 10_000}
+CALLS_A_FLOW = 200
+DIALLED_A_SECOND = 200
+#: Enough for the longest run.
+TO_DIAL = 50_000
 CONNECTIONS = 32
-TURNS = 5
-TURN_SECONDS = 1.5
+TURNS = 8
+TURN_SECONDS = 1.0
 DETAIL = "/voice/recallFlow/queryDetail"
 EMPTY = "/empty"
 
 
-def main() -> None:
-    """Measure and report."""
-    report = Report("query_detail")
-    for count, calls in SIZES:
-        with tempfile.TemporaryDirectory(prefix="ringback-bench-") as name:
-            folder = Path(name)
-            template_id = furnish(folder)
-            fill(folder, template_id, count, calls)
-            empty, detail = measured(folder, count)
-        report.figure(f"empty_endpoint_{count}_flows", empty.clock, "requests/s")
-        report.figure(f"query_detail_{count}_flows", detail.clock, "requests/s")
-        report.figure(f"query_detail_ratio_{count}_flows", detail.clock / empty.clock, "times", goal=0.4, better="more")
-        # On a busy machine the client's share hides the server's: this is without it.
-        ratio = detail.processor / empty.processor
-        report.figure(f"query_detail_processor_ratio_{count}_flows", ratio, "times", goal=0.4, better="more")
-    report.write()
+def run(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:
+    """Measure and report. ``scale`` lessens what is stored."""
+    found: dict[str, float] = {}
+    for name, flows in FLOWS.items():
+        turns, dialled = asyncio.run(_measured(server, max(100, round(flows * scale))))
+        empty, detail = (Rate(*map(statistics.median, zip(*of, strict=True))) for of in zip(*turns, strict=True))
+        report.figure(f"detail_{name}_empty_endpoint", empty.clock, "requests/s")
+        report.figure(f"detail_{name}", detail.clock, "requests/s")
+        found[name] = statistics.median(ours.clock / nothing.clock for nothing, ours in turns)
+        report.figure(f"detail_{name}_ratio", found[name], "times", goal=0.4, better="more")
+        # The client takes its share of the machine: this is without it.
+        ratio = statistics.median(ours.processor / nothing.processor for nothing, ours in turns)
+        report.figure(f"detail_{name}_processor_ratio", ratio, "times")
+        report.figure(f"detail_{name}_empty_endpoint_p99", 1_000 * empty.late, "ms")
+        report.figure(f"detail_{name}_p99", 1_000 * detail.late, "ms")
+        report.figure(f"detail_{name}_dialled_meanwhile", dialled, "calls/s")
+    report.figure("detail_tenth_beside_full", found["tenth"] / found["full"], "times", goal=1.2)
 
 
-def fill(folder: Path, template_id: int, count: int, calls: int) -> None:
-    """So many flows of three rounds, each on a task of its own with so many ended calls."""
-    with sqlite3.connect(folder / "ringback.db") as database:
-        ((account_id, application_id),) = database.execute("SELECT account_id, id FROM application").fetchall()
-        tasks = [(one, account_id, application_id, f"task{one}", template_id, calls) for one in range(1, count + 1)]
-        database.executemany(
+async def _measured(server: PostgresProcess, flows: int) -> tuple[list[tuple[Rate, Rate]], float]:
+    """The turns of the empty endpoint and of ours; and how many calls a second were placed meanwhile."""
+    async with rig(server, rate=DIALLED_A_SECOND) as here:
+        await _fill(here, flows)
+        await here.task(TO_DIAL)
+        await here.settle_down()
+        command = [sys.executable, "-m", "bench.query_detail", here.url]
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            port = int(await process.stdout.readline())
+            async with Dialling(here.url, (1.0, 5.0)) as dialler:
+                here.announce()
+                await asyncio.sleep(2)
+                await dialler.ask("reset")
+                began = time.monotonic()
+                turns = await _turns(process.pid, port, flows)
+                took = time.monotonic() - began
+                dialled = (await dialler.ask("stats"))["placed"] / took
+        finally:
+            process.terminate()
+            await process.wait()
+    return turns, dialled
+
+
+async def _fill(here: Rig, flows: int) -> None:
+    """So many flows of three rounds, each on a task of its own with ended calls."""
+    sql, owner = here.sql, (here.account_id, here.application_id, here.template_id)
+    async with here.unchecked():
+        await sql.execute(
             "INSERT INTO task (id, account_id, application_id, name, template_id, total, failed, queued, state, limits,"
-            " send_at, created_at, modified_at, finished_at) VALUES (?, ?, ?, ?, ?, ?6, ?6, 0, 'finished', '{}',"
-            " 0, 0, 0, 0)",
-            tasks,
+            " send_at, created_at, modified_at, finished_at)"
+            " SELECT n, $1, $2, 'stored' || n, $3, $5, $5, 0, 'finished', '{}', 0, 0, 0, 0"
+            " FROM generate_series(1, $4::bigint) n",
+            *owner,
+            flows,
+            CALLS_A_FLOW,
         )
-        database.executemany(
-            "INSERT INTO call (task_id, callee, zone, state, outcome, worker_id, trunk_id) VALUES (?, ?, '', 'ended',"
-            " 'busy', 1, 1)",
-            ((one, f"4930{number:07d}") for one in range(1, count + 1) for number in range(calls)),
+        await sql.execute(
+            "INSERT INTO call (task_id, callee, zone, state, outcome, worker_id, trunk_id)"
+            " SELECT task_id, '4930' || lpad(n::text, 7, '0'), '', 'ended', 'busy', 1, 1"
+            " FROM generate_series(1, $1::bigint) task_id, generate_series(1, $2::bigint) n",
+            flows,
+            CALLS_A_FLOW,
         )
-        database.executemany(
+        await sql.execute(
             "INSERT INTO flow (id, account_id, parent_task_id, recall_type, recall_intents, interval_minutes, rounds,"
-            " created_at, modified_at) VALUES (?1, ?2, ?1, 1, '[]', 60, 3, 0, 0)",
-            ((one, account_id) for one in range(1, count + 1)),
+            " created_at, modified_at) SELECT n, $1, n, 1, '[]', 60, 3, 0, 0 FROM generate_series(1, $2::bigint) n",
+            here.account_id,
+            flows,
         )
-        database.executemany(
-            "INSERT INTO node (flow_id, position, template_id) VALUES (?, ?, ?)",
-            ((one, position, template_id) for one in range(1, count + 1) for position in (1, 2, 3)),
+        await sql.execute(
+            "INSERT INTO node (flow_id, position, template_id) SELECT n, position, $1"
+            " FROM generate_series(1, $2::bigint) n, generate_series(1, 3) position",
+            here.template_id,
+            flows,
         )
+        await sql.execute("SELECT setval(pg_get_serial_sequence('task', 'id'), $1::bigint)", flows)
 
 
 class Rate(NamedTuple):
-    """Requests a second of the clock, and of the server's own processor time."""
+    """Requests a second of the clock, and of the server's own processor time; and the 99th percentile, seconds."""
 
     clock: float
     processor: float
+    late: float
 
 
-def measured(folder: Path, count: int) -> tuple[Rate, Rate]:
-    """The empty endpoint and ours, the median turn of each."""
-    command = [sys.executable, "-m", "bench.query_detail", "serve", str(folder / "ringback.db")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        try:
-            return asyncio.run(_turns(server.pid, port, count))
-        finally:
-            server.terminate()
+async def _turns(pid: int, port: int, count: int) -> list[tuple[Rate, Rate]]:
+    """Those of the empty endpoint and of ours, each with the one beside it."""
 
+    async def turn(path: str) -> Rate:
+        before = cpu_seconds(pid)
+        started = time.perf_counter()
+        took = await _turn(port, path, count, started + TURN_SECONDS)
+        clock, processor = time.perf_counter() - started, cpu_seconds(pid) - before
+        return Rate(len(took) / clock, len(took) / processor, share(took, 0.99))
 
-async def _turns(pid: int, port: int, count: int) -> tuple[Rate, Rate]:
-    rates: dict[str, list[Rate]] = {EMPTY: [], DETAIL: []}
     # The first turn warms up.
-    for turn in range(-1, TURNS):
-        for path, found in rates.items():
-            before = processor_seconds(pid)
-            started = time.perf_counter()
-            done = await _turn(port, path, count, started + TURN_SECONDS)
-            clock, processor = time.perf_counter() - started, processor_seconds(pid) - before
-            if turn >= 0:
-                found.append(Rate(done / clock, done / processor))
-    empty, detail = (
-        Rate(statistics.median(one.clock for one in of), statistics.median(one.processor for one in of))
-        for of in rates.values()
-    )
-    return empty, detail
+    return [(await turn(EMPTY), await turn(DETAIL)) for _ in range(TURNS + 1)][1:]
 
 
-async def _turn(port: int, path: str, count: int, until: float) -> int:
-    """Ask again and again on many connections. Returns how many answers came."""
+async def _turn(port: int, path: str, count: int, until: float) -> list[float]:
+    """Ask again and again on many connections. Returns how long each answer took, seconds."""
     loop = asyncio.get_running_loop()
     asking = [_Asking(path, count, until, random.Random(number)) for number in range(CONNECTIONS)]
     for one in asking:
         await loop.create_connection(lambda one=one: one, "127.0.0.1", port)  # type: ignore[misc]  # bound at once
-    return sum(await asyncio.gather(*(one.done for one in asking)))
+    return [took for of in await asyncio.gather(*(one.done for one in asking)) for took in of]
 
 
 class _Asking(asyncio.Protocol):
@@ -136,10 +159,11 @@ class _Asking(asyncio.Protocol):
         ).encode()
         self._checked = path == DETAIL
         self._count, self._until, self._chosen = count, until, chosen
-        self._answers = 0
+        self._answers: list[float] = []
+        self._asked = 0.0
         self._key = 0
         self._received = b""
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -154,8 +178,9 @@ class _Asking(asyncio.Protocol):
             self.done.set_exception(RuntimeError(f"not the answer: {content!r}"))
             return
         self._received = b""
-        self._answers += 1
-        if time.perf_counter() < self._until:
+        now = time.perf_counter()
+        self._answers.append(now - self._asked)
+        if now < self._until:
             self._ask()
         else:
             self._transport.close()
@@ -164,16 +189,11 @@ class _Asking(asyncio.Protocol):
     def _ask(self) -> None:
         self._key = self._chosen.randint(1, self._count)
         body = b'{"keyId":%d}' % self._key
+        self._asked = time.perf_counter()
         self._transport.write(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
 
 
-def processor_seconds(pid: int) -> float:
-    """What the process has used so far, all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def serve(database: str) -> None:
+async def serve(url: str) -> None:
     """The server's own application with one more, empty, endpoint."""
     from ringback.api.app import create_app
     from ringback.api.server import HttpService, bind
@@ -185,7 +205,7 @@ async def serve(database: str) -> None:
     async def empty() -> None:
         """Nothing."""
 
-    store = await open_store(f"sqlite:///{database}", RealClock())
+    store = await open_store(url, RealClock())
     app = create_app(store, RealClock(), Settings())
     app.register(empty)
     listening = bind("127.0.0.1", 0)
@@ -194,7 +214,4 @@ async def serve(database: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        asyncio.run(serve(sys.argv[2]))
-    else:
-        main()
+    asyncio.run(serve(sys.argv[1]))

@@ -53,7 +53,7 @@ class Line:
         self.woken += 1
 
     def dial(self, wanted: int = 1) -> int:
-        """Lease and place up to so many calls. Returns how many."""
+        """Lease up to so many calls, and place those that the headroom lets leave. Returns how many that is."""
         offered = self.pulse.offer(TRUNK)
         probe = self.breaker.opened_at is not None
         if probe:
@@ -61,14 +61,16 @@ class Line:
             offered = 1 if retry is not None and retry <= self.now else 0
         count = min(wanted, offered)
         self.pulse.leased({TRUNK: count}, {TRUNK: self.breaker.closed_at})
-        for _ in range(count):
+        placed = 0
+        while placed < count and (probe or self.pulse.headroom(TRUNK) > 0):
+            placed += 1
             self.calls += 1
             if probe:
                 self.breaker = probing(self.breaker, self.calls, self.now)
             else:
                 self.since_response += 1
             self.up.append((lease_of(self.calls, probe=probe), self.pulse.placed(TRUNK)))
-        return count
+        return placed
 
     def end(self, index: int, verdict: Verdict, *, stored: bool = True) -> None:
         """A call ends so."""
@@ -222,3 +224,25 @@ def test_a_call_that_rings_after_failures_ends_their_run() -> None:
         line.end(0, Verdict.ERROR)
         line.pulse.responded(TRUNK, line.up[-1][1], rang=True)
     assert line.breaker.opened_at is None
+
+
+def test_a_trunk_that_responds_is_offered_what_leaves_from_lease_to_lease() -> None:
+    line = Line()
+    assert line.dial(MOST_UNANSWERED) == MOST_UNANSWERED
+    line.end_all(Verdict.ALIVE)
+    for _ in range(100):
+        line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + (MOST_UNANSWERED + 100)
+    line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    # One slow lease does not make the next one small.
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + (MOST_UNANSWERED + 100) // 2
+
+
+def test_a_trunk_that_has_fallen_silent_is_offered_its_headroom_only() -> None:
+    line = Line()
+    for _ in range(100):
+        line.pulse.responded(TRUNK, line.pulse.placed(TRUNK), rang=False)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED + 100
+    for _ in range(10):
+        line.pulse.placed(TRUNK)
+    assert line.pulse.offer(TRUNK) == MOST_UNANSWERED - 10

@@ -11,6 +11,7 @@ import structlog
 import typer
 
 from ringback.cli.common import configure_logging, run, settings
+from ringback.cli.garbage import collect_seldom
 from ringback.cli.role import Role
 from ringback.clock import RealClock
 from ringback.store.database import shown_url
@@ -28,6 +29,7 @@ def serve(
     """Run the server: API, dialler and conductor in one process."""
     from ringback.cli.server import Server  # heavy: other commands must not wait for it
 
+    collect_seldom()
     in_force = settings(listen=listen)
     configure_logging(in_force)
 

@@ -18,16 +18,23 @@ if TYPE_CHECKING:
     from ringback.store.leases import LeaseBatch
     from ringback.telephony.port import Engine
 
-#: How far ahead calls are leased, microseconds; also what bounds a burst after a stall.
+#: How far ahead calls are leased, microseconds. Twice as far as a lease takes, up to the longest: one that covered less
+#: time than it takes would cost a trunk its rate, on a busy database or with many workers.
 HORIZON_US = 100_000
+LONGEST_HORIZON_US = 400_000
 #: How late a leased call may still leave, microseconds. A pause or cancel waits that long.
 GRACE_US = 250_000
 #: Slots begin when the lease is expected to be committed, but never later than this from now, microseconds.
 LONGEST_LEASE_DELAY_US = 2_000_000
 #: How far ahead a lease of any worker ends, at most, microseconds.
-REACH_US = LONGEST_LEASE_DELAY_US + HORIZON_US
+REACH_US = LONGEST_LEASE_DELAY_US + LONGEST_HORIZON_US
 #: The shortest wait between two lease transactions, seconds.
 SHORTEST_TICK_SECONDS = 0.005
+
+
+def horizon_us(delay_us: int) -> int:
+    """How far ahead to lease when that takes ``delay_us``, microseconds."""
+    return min(LONGEST_HORIZON_US, max(HORIZON_US, 2 * delay_us))
 
 
 class Leasing:
@@ -78,7 +85,7 @@ class Leasing:
                 lease_no=self._number,
                 engine=self._engine.name,
                 now_us=self._clock.now_us() + self._delay_us,
-                horizon_us=HORIZON_US,
+                horizon_us=horizon_us(self._delay_us),
                 grace_us=GRACE_US,
                 reach_us=REACH_US,
                 free_lines=max(0, self._engine.free_lines() - not_placed),
@@ -108,5 +115,5 @@ class Leasing:
         if wake_us is None:
             return poll_seconds
         # Wake when the slot is half a horizon away: early enough to lease it, late enough to lease several at once.
-        ahead = (wake_us - self._clock.now_us() - self._delay_us - HORIZON_US / 2) / MICROSECONDS
+        ahead = (wake_us - self._clock.now_us() - self._delay_us - horizon_us(self._delay_us) / 2) / MICROSECONDS
         return min(poll_seconds, max(SHORTEST_TICK_SECONDS, ahead))

@@ -39,7 +39,8 @@ class _Trunk(msgspec.Struct):
 
     ``calls`` counts the calls, and ``failed`` is the latest of them that failed: what an earlier one did tells nothing
     of the trunk since.
-    ``offered`` is the headroom that the last lease was given, and ``bound`` whether it took all of it.
+    ``offered`` is the headroom that the last lease was given, and ``bound`` whether it took all of it; ``seen`` are the
+    calls and the beat at that instant, and ``pace`` is how many calls leave from one to the next while it responds.
     """
 
     beat: int = 0
@@ -50,6 +51,8 @@ class _Trunk(msgspec.Struct):
     offered: int = MOST_UNANSWERED
     bound: bool = False
     closed_at: int | None = None
+    seen: Placed = Placed(0, 0)
+    pace: int = 0
 
 
 class Pulse:
@@ -69,9 +72,16 @@ class Pulse:
         return max(0, self._most - self._trunk(trunk_id).unanswered)
 
     def offer(self, trunk_id: int) -> int:
-        """The headroom for a lease. What is leased already is not taken off: it is held back when its turn comes."""
+        """The headroom for a lease. What is leased already is not taken off: it is held back when its turn comes.
+
+        For the same reason a trunk that responds is offered as many more as leave from one lease to the next: how fast
+        it is dialled must not depend on how long a lease takes.
+        """
         trunk = self._trunk(trunk_id)
-        trunk.offered = self.headroom(trunk_id)
+        alive = trunk.beat != trunk.seen.beat
+        trunk.pace = max(trunk.calls - trunk.seen.number, trunk.pace // 2) if alive else 0
+        trunk.seen = Placed(trunk.calls, trunk.beat)
+        trunk.offered = self.headroom(trunk_id) + trunk.pace
         return trunk.offered
 
     def leased(self, counts: Mapping[int, int], closed_at: Mapping[int, int]) -> None:

@@ -118,10 +118,11 @@ async def ended(
         ],
         now_ms,
     )
+    done: list[int] = []
     for task_id in sorted({row.task_id for row in held}):
         mine = [by_id[row.id] for row in held if row.task_id == task_id]
         answers = sum(result.outcome in ANSWERED_OUTCOMES for result in mine)
-        await tx.execute(
+        left = await tx.execute(
             update(task)
             .where(task.c.id == task_id)
             .values(
@@ -130,8 +131,11 @@ async def ended(
                 failed=task.c.failed + len(mine) - answers,
                 talk_ms=task.c.talk_ms + sum(result.talk_ms or 0 for result in mine),
             )
+            .returning((task.c.queued + task.c.active).label("left"))
         )
-    return await tasks.finish_done(tx, {row.task_id for row in held}, now_ms, minute_seconds=minute_seconds)
+        if left.scalar_one() == 0:
+            done.append(task_id)
+    return await tasks.finish_done(tx, done, now_ms, minute_seconds=minute_seconds)
 
 
 async def released(tx: Tx, worker_id: int, releases: Sequence[tuple[int, int]]) -> None:

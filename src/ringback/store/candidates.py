@@ -82,9 +82,9 @@ async def _resolve(tx: Tx, trunks: Sequence[Any], asking: Sequence[Asking]) -> d
     by_task: dict[int, list[Any]] = {}
     for row in await _lanes(tx, [one.task_id for one in asking]):
         by_task.setdefault(row.task_id, []).append(row)
-    rules = await _rules(tx, {row.route_prefix for rows in by_task.values() for row in rows})
-    owners = await _owners(tx, trunks, asking)
     routed = await _routed_accounts(tx) if by_task else set()
+    rules = await _rules(tx, {row.route_prefix for rows in by_task.values() for row in rows}) if routed else {}
+    owners = await _owners(tx, trunks, asking)
     found: dict[int, list[tuple[Any, _Found]]] = {}
     for one in asking:
         visible = {row.id: row for row in trunks if row.account_id in (None, one.account_id)}

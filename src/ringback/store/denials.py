@@ -43,7 +43,13 @@ async def everyone(tx: Tx) -> list[Denial]:
 
 async def of_account(tx: Tx, account_id: int) -> Denied:
     """What an account must not dial."""
-    return Denied((await _prefixes_of(tx, [account_id])).get(account_id, ()))
+    return (await of_accounts(tx, [account_id]))[account_id]
+
+
+async def of_accounts(tx: Tx, account_ids: Collection[int]) -> dict[int, Denied]:
+    """The same of many accounts."""
+    found = await _prefixes_of(tx, account_ids) if account_ids else {}
+    return {account_id: Denied(found.get(account_id, ())) for account_id in account_ids}
 
 
 async def add(tx: Tx, account_id: int | None, prefix: str) -> bool:

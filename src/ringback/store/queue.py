@@ -66,10 +66,7 @@ async def pick(
     """The numbers of the granted lanes in the order of their slots, and those that must be skipped instead."""
     rules = {row.id: row for row in trunks}
     following = await _next_numbers(tx, grants)
-    denied = {
-        account_id: await denials.of_account(tx, account_id)
-        for account_id in sorted({by_task[one.task_id].account_id for one in following})
-    }
+    denied = await denials.of_accounts(tx, {by_task[one.task_id].account_id for one in following})
     pools = await _pools(tx, following, by_task, rules)
     picked: list[Picked] = []
     skipped: list[Skipped] = []

@@ -151,10 +151,13 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
 
     ``minute_seconds`` is the length of a recall minute. Returns the ids of the tasks that finished.
     """
+    asked = list(task_ids)
+    if not asked:
+        return []
     done = await tx.execute(
         update(task)
         .where(
-            task.c.id.in_(list(task_ids)),
+            task.c.id.in_(asked),
             task.c.state.in_(TASK.sources(TaskEvent.FINISHED)),
             task.c.queued == 0,
             task.c.active == 0,
