@@ -168,7 +168,7 @@ def _watch(watched: _Watched) -> type[Conductor]:
             return started
 
     dialler_module.ResultBuffer = WatchedBuffer  # type: ignore[misc]  # the dialler makes its own
-    dialler_module.Leasing = WatchedLeasing  # type: ignore[misc]
+    dialler_module.Leasing = WatchedLeasing  # type: ignore[misc] - the bench watches it at work
     return WatchedConductor
 
 

@@ -84,7 +84,7 @@ def test_the_processes_of_the_page_run_a_campaign_though_a_dialler_dies(
             return int(found) if found.strip() else None
 
         pid = until(talking, what="people at one of the diallers")
-        first, second = sorted((first, second), key=lambda dialler: dialler.process.pid != pid)  # type: ignore[union-attr]
+        first, second = sorted((first, second), key=lambda dialler: dialler.process.pid != pid)
         first.kill()
 
         def flow_is_over() -> bool | None:
@@ -95,8 +95,8 @@ def test_the_processes_of_the_page_run_a_campaign_though_a_dialler_dies(
         assert len(calls) == len(NUMBERS)
         assert {call["state"] for call in calls} == {"ended"}
         assert "unknown" in {call["outcome"] for call in calls}
-        second.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-        assert second.process.wait(60) == 0  # type: ignore[union-attr]
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(60) == 0
         assert postgres_server.sql("SELECT count(*) FROM worker WHERE ended_at IS NULL", "several").strip() == "0"
 
 

@@ -12,7 +12,7 @@ from ringback.model import sandbox_numbers
 from ringback.model.breaker import MOST_UNANSWERED, Breaker
 from ringback.model.sandbox_numbers import Behaviour
 from ringback.model.states import TaskState
-from ringback.store import breakers, leases, trunks
+from ringback.store import breakers, outlook, trunks
 from ringback.store.database import News
 from ringback.telephony.port import DialOrder
 from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
@@ -42,7 +42,7 @@ async def breaker_of(made: Campaign) -> Breaker:
 
 async def why(made: Campaign, task_id: int) -> str | None:
     async with made.store.read() as tx:
-        reasons = await leases.waiting_reasons(tx, engine="sandbox", now_us=made.clock.now_us())
+        reasons = await outlook.waiting_reasons(tx, engine="sandbox", now_us=made.clock.now_us())
     return reasons.get(task_id)
 
 

@@ -12,7 +12,7 @@ from ringback.clock import VirtualClock
 from ringback.model.engine_node import NodeState, SeenNode, Standing, standing, why_no_line
 from ringback.roles import node_watch
 from ringback.roles.node_watch import EVERY_SECONDS, NOTED_SECONDS, NodeWatch, NoSuchNode, drain_node
-from ringback.store import engine_nodes, leases
+from ringback.store import engine_nodes, outlook
 from ringback.store.database import News
 from ringback.telephony.port import DialOrder, EngineUnavailable
 from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
@@ -102,7 +102,7 @@ class Watched:
 
     async def why(self, task_id: int) -> str | None:
         async with self.made.store.read() as tx:
-            reasons = await leases.waiting_reasons(tx, engine="sandbox", now_us=self.clock.now_us())
+            reasons = await outlook.waiting_reasons(tx, engine="sandbox", now_us=self.clock.now_us())
         return reasons.get(task_id)
 
 

@@ -13,7 +13,7 @@ from ringback.model.flow import FlowSpec
 from ringback.model.outcome import FAILED_OUTCOMES
 from ringback.model.sandbox_numbers import behaviour
 from ringback.model.states import FlowState, TaskState
-from ringback.store import records
+from ringback.store import outlook, records
 from ringback.store.records import CallRecord
 from ringback.telephony.sandbox import SandboxEngine
 from roles.campaign import campaign, failed_flow, numbers
@@ -300,7 +300,6 @@ def test_graceful_stop_loses_nothing(tmp_path) -> None:
 
 
 def test_no_trunk_keeps_calls_queued_with_the_reason() -> None:
-    from ringback.store import leases
 
     clock = VirtualClock()
 
@@ -314,7 +313,7 @@ def test_no_trunk_keeps_calls_queued_with_the_reason() -> None:
             task = await made.task(task_id)
             assert (task.state, task.queued) == (TaskState.CALLING, 5)
             async with made.store.read() as tx:
-                reasons = await leases.waiting_reasons(tx, engine="sip", now_us=clock.now_us())
+                reasons = await outlook.waiting_reasons(tx, engine="sip", now_us=clock.now_us())
             assert reasons == {task_id: "there is no trunk to dial through"}
 
     clock.run(main())

@@ -18,7 +18,7 @@ from ringback.roles.conductor import Conductor
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.hold import hold_everything
 from ringback.roles.library import TemplateLibrary
-from ringback.store import leases, provenance, settling
+from ringback.store import outlook, provenance, settling
 from ringback.store.backup import back_up
 from ringback.store.database import News
 from ringback.store.witness import Witness
@@ -131,7 +131,7 @@ def test_a_held_dialler_stops_when_it_is_asked_to(tmp_path: Path) -> None:
             await clock.sleep(1)
             await made.stop()
             async with made.store.read() as tx:
-                assert await leases.waiting_reasons(tx, engine="sandbox", now_us=clock.now_us()) == {}
+                assert await outlook.waiting_reasons(tx, engine="sandbox", now_us=clock.now_us()) == {}
 
     clock.run(main())
 
@@ -153,7 +153,7 @@ def test_holding_by_hand_holds_when_it_returns(tmp_path: Path) -> None:
             assert len(engine.dialled) == placed
             assert (await made.task(task_id)).active == 0, "calls in the air have ended and are stored"
             async with made.store.read() as tx:
-                reasons = await leases.waiting_reasons(tx, engine="sandbox", now_us=clock.now_us())
+                reasons = await outlook.waiting_reasons(tx, engine="sandbox", now_us=clock.now_us())
             assert "held: a test" in reasons[task_id]
             async with made.store.write() as tx:
                 await settling.nothing_lost(tx, clock.now_ms())

@@ -64,7 +64,7 @@ class Worker:
         self.engine = SandboxEngine(clock)
         settings = DiallerSettings(idle_poll_seconds=5, drain_seconds=60, takeover_seconds=TAKEOVER_SECONDS)
         library = TemplateLibrary(made.store, Speech(clock, None))
-        self.dialler = Dialler(self.store, self.engine, clock, library, settings)  # type: ignore[arg-type]
+        self.dialler = Dialler(self.store, self.engine, clock, library, settings)  # type: ignore[arg-type] - it stands in for a store
         self.running = asyncio.create_task(self.dialler.run())
 
     def kill(self) -> None:

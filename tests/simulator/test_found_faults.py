@@ -8,8 +8,9 @@ from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec
 from ringback.model.sandbox_numbers import SILENT
 from ringback.model.task import Limits
+from ringback.simulator.outcome import RunResult
 from ringback.simulator.plan import Deed, Fault, Ill, Plan, TaskPlan, TrunkPlan, Wish
-from ringback.simulator.world import RunResult, run_plan
+from ringback.simulator.world import run_plan
 
 SEEDS = range(40, 60)
 

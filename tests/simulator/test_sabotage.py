@@ -14,7 +14,7 @@ from ringback.model.audience import RecallType, audience_of
 from ringback.roles import vigil
 from ringback.simulator.plan import Ill, Knobs
 from ringback.simulator.world import run_seed
-from ringback.store import calls, denials, leases, node_start, nodes, queue, tasks
+from ringback.store import calls, denials, node_start, nodes, outlook, queue, tasks
 from ringback.store.schema import call
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -69,13 +69,13 @@ def _a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _windows_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    real = leases._view
-    patch.setattr(leases, "_view", lambda one: msgspec.structs.replace(real(one), windows=()))
+    real = outlook.task_view
+    patch.setattr(outlook, "task_view", lambda one: msgspec.structs.replace(real(one), windows=()))
 
 
 def _lines_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    real = leases._view
-    patch.setattr(leases, "_view", lambda one: msgspec.structs.replace(real(one), lines=None))
+    real = outlook.task_view
+    patch.setattr(outlook, "task_view", lambda one: msgspec.structs.replace(real(one), lines=None))
 
 
 def _all_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ringback.model.breaker import Breaker, Verdict
 from ringback.model.outcome import Outcome
-from ringback.store import breakers, calls, leases, trunks
+from ringback.store import breakers, calls, leases, outlook, trunks
 from ringback.store.calls import CallResult
 from ringback.store.leases import Lease
 from tests.store.rig import Database, Rig
@@ -69,7 +69,7 @@ def test_failures_open_it_and_everything_else_stays_queued(database: Database) -
         assert batch.wake_us == (now + 10_000) * 1000
         assert batch.waiting[task_id].startswith("trunk t1 is shut: no response to 5 calls in a row; next try at ")
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == batch.waiting
+            assert await outlook.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == batch.waiting
         assert (await rig.task(task_id)).queued == 35
 
     database.run(story)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from ringback.store import caller_ids, candidates, leases, routes, trunks
+from ringback.store import caller_ids, candidates, outlook, routes, trunks
 from tests.store.rig import ENGINE, Database, Rig
 
 BERLIN, LONDON = "493012345600", "442012345600"
@@ -174,7 +174,7 @@ def test_a_number_that_went_from_the_pool_is_not_replaced_by_another(database: D
         reason = "caller id 4930001 is not one that trunk t1 owns"
         assert (batch.leases, batch.waiting) == ([], {task_id: reason})
         async with rig.store.read() as tx:
-            stuck = await leases.stuck_lanes(tx, task_id, engine=ENGINE, now_us=rig.clock.us)
+            stuck = await outlook.stuck_lanes(tx, task_id, engine=ENGINE, now_us=rig.clock.us)
         assert stuck == {("Europe/Berlin", ""): reason}
         await own(rig, rig.trunk, "4930001")
         assert [lease.caller_id for lease in await rig.lease()] == ["4930001"]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ringback.model.engine_node import STALE_MS, NodeState, SeenNode
-from ringback.store import engine_nodes, leases
+from ringback.store import engine_nodes, leases, outlook
 from tests.store.rig import ENGINE, Database, Rig
 
 A = NodeState(name="a:8088", draining=False, trouble="", live_calls=3, lines=300, weight=2, placed=70)
@@ -138,10 +138,10 @@ def test_a_task_says_that_the_engine_takes_no_call(database: Database) -> None:
         assert batch.leases == []
         assert batch.waiting == {task_id: "no Asterisk is well: b:8088: connection refused"}
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us) == batch.waiting
+            assert await outlook.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us) == batch.waiting
         await report(rig, A, B)
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us) == {}
+            assert await outlook.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us) == {}
         assert len(await rig.lease()) == 3
 
     database.run(story)

@@ -10,7 +10,7 @@ import pytest
 
 from ringback.model.task import NewCall
 from ringback.model.windows import Window
-from ringback.store import leases, trunks, workers
+from ringback.store import outlook, trunks, workers
 from tests.store.rig import GRACE_US, HORIZON_US, START_MS, Database, Rig, SetClock
 
 
@@ -164,11 +164,11 @@ def test_a_trunk_of_another_engine_is_no_trunk(database: Database) -> None:
         batch = await rig.lease_batch()
         assert (batch.leases, batch.waiting) == ([], {task_id: "there is no trunk to dial through"})
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == batch.waiting
-            assert await leases.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {task_id: "no dialler runs"}
+            assert await outlook.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == batch.waiting
+            assert await outlook.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {task_id: "no dialler runs"}
         await rig.new_worker(engine="sip")
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {}
+            assert await outlook.waiting_reasons(tx, engine="sip", now_us=rig.clock.us) == {}
 
     database.run(story)
 
@@ -218,14 +218,14 @@ def test_waiting_reasons_change_nothing(database: Database) -> None:
         await rig.new_task(4)
         async with rig.store.read() as tx:
             # Between two slots of a slow trunk is no reason; a full trunk is one.
-            assert await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == {}
+            assert await outlook.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == {}
         assert len(await rig.lease()) == 1
         async with rig.store.read() as tx:
-            assert await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == {}
+            assert await outlook.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us) == {}
         rig.clock.advance(1000)
         assert len(await rig.lease()) == 1
         async with rig.store.read() as tx:
-            reasons = await leases.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us)
+            reasons = await outlook.waiting_reasons(tx, engine="sandbox", now_us=rig.clock.us)
         assert list(reasons.values()) == ["all lines of trunk t1 are busy"]
 
     database.run(story, rate=1.0, channels=2)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.schema import CreateIndex
 
+from ringback.model.states import StateMachine
 from ringback.store.database import StoreUnavailable
 from ringback.store.flows import CancelBy
 from ringback.store.opening import migrate, open_store
@@ -24,8 +26,8 @@ pytestmark = pytest.mark.enable_socket
 
 def test_alembic_finds_no_difference(postgres_database: Database) -> None:
     async def story(rig: Rig) -> None:
-        def differences(connection: object) -> list[object]:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})  # type: ignore[arg-type]
+        def differences(connection: Connection) -> list[object]:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
             return list(compare_metadata(context, metadata))
 
         async with rig.store.read() as tx:
@@ -77,13 +79,14 @@ def test_the_guards_are_those_of_the_state_machines(postgres_database: Database)
 
 
 @pytest.mark.parametrize(("table", "machine"), GUARDED, ids=lambda one: getattr(one, "name", ""))
-def test_a_forbidden_move_is_refused(postgres_database: Database, table: object, machine: object) -> None:
+def test_a_forbidden_move_is_refused(
+    postgres_database: Database, table: Table, machine: StateMachine[Any, Any]
+) -> None:
     async def story(rig: Rig) -> None:
         task_id = await rig.new_task(1, flow=recall(), started=False)
         await rig.cancel_flow(CancelBy.PARENT_TASK, task_id)
         await rig.cancel(task_id)
-        name = table.name  # type: ignore[attr-defined]
-        first = str(machine.initial)  # type: ignore[attr-defined]
+        name, first = table.name, str(machine.initial)
         with pytest.raises(Exception, match=f"illegal {name} state change"):
             await rig.run_sql(f"UPDATE {name} SET state = '{first}'")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -113,10 +114,10 @@ class Together:
             assert row.up == row.busy == row.active <= min(CHANNELS, ACCOUNT_LINES)
             await asyncio.sleep(0.01)
 
-    async def guarded(self, work: object) -> None:
+    async def guarded(self, work: Awaitable[None]) -> None:
         """A refusal that passes is told of; anything else ends the test."""
         try:
-            await work  # type: ignore[misc]
+            await work
         except DBAPIError as error:
             if not is_passing(error):
                 raise

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ringback.model.outcome import Outcome
-from ringback.store import leases, provenance, settling
+from ringback.store import outlook, provenance, settling
 from ringback.store.opening import open_store
 from ringback.store.provenance import DatabaseHeld
 from ringback.store.witness import Witness
@@ -134,7 +134,7 @@ def test_a_held_database_gives_out_nothing_starts_nothing_and_says_why(database:
         assert await rig.submit() == []
         assert (await rig.task(waiting)).state == "waiting"
         async with rig.store.read() as tx:
-            reasons = await leases.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us)
+            reasons = await outlook.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us)
             why = await provenance.why_held(tx)
         assert reasons == {calling: why}
         assert why == "the database is held: a test (see `ringback settle`)"

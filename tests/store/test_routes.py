@@ -14,7 +14,7 @@ from ringback.model.audience import RecallType
 from ringback.model.outcome import Outcome
 from ringback.model.routing import RoutePrefixes
 from ringback.model.windows import Window
-from ringback.store import leases, routes, trunks
+from ringback.store import outlook, routes, trunks
 from ringback.store.routes import RouteRefused
 from ringback.store.schema import call
 from ringback.store.trunks import TrunkInUse
@@ -47,7 +47,7 @@ async def remove(rig: Rig, prefix: str, trunk_id: int, account_id: int | None = 
 
 async def reasons(rig: Rig, task_id: int) -> dict[tuple[str, str], str]:
     async with rig.store.read() as tx:
-        return await leases.stuck_lanes(tx, task_id, engine=ENGINE, now_us=rig.clock.us)
+        return await outlook.stuck_lanes(tx, task_id, engine=ENGINE, now_us=rig.clock.us)
 
 
 def test_the_longest_prefix_decides(database: Database) -> None:

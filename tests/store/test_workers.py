@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringback.store import calls, leases, workers
+from ringback.store import calls, leases, outlook, workers
 from ringback.store.workers import FORGOTTEN_AFTER_MS, Fenced, OtherWorker
 from tests.store.rig import ENGINE, GRACE_US, HORIZON_US, Database, Rig
 
@@ -198,7 +198,7 @@ def test_a_worker_of_another_engine_is_no_dialler_of_this_one(database: Database
 
         async def reasons() -> dict[int, str]:
             async with rig.store.read() as tx:
-                return await leases.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us)
+                return await outlook.waiting_reasons(tx, engine=ENGINE, now_us=rig.clock.us)
 
         assert await reasons() == {}
         rig.clock.advance(60_000)

@@ -13,7 +13,7 @@ from rich.table import Table
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.model.states import CallState, TaskState
-from ringback.store import flows, leases, provenance, records, tasks
+from ringback.store import flows, outlook, provenance, records, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def flow(
     async def work() -> dict[str, Any]:
         in_force = settings()
         async with opened(in_force) as store, store.read() as tx:
-            waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=RealClock().now_us())
+            waiting = await outlook.waiting_reasons(tx, engine=in_force.telephony, now_us=RealClock().now_us())
             return await flow_values(tx, key_id, waiting)
 
     values = run(work())
@@ -189,8 +189,8 @@ async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> Waits:
         raise UserError(f"there is no task {task_id}")
     if task.state is TaskState.CALLING:
         now_us = RealClock().now_us()
-        waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
-        stuck = await leases.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
+        waiting = await outlook.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
+        stuck = await outlook.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
         return Waits(waiting.get(task_id, "its turn has not come yet"), stuck)
     if task.state is TaskState.WAITING:
         return Waits(await provenance.why_held(tx) or f"the task starts {iso(task.send_at)}")

@@ -9,7 +9,7 @@ import typer
 from ringback.cli.common import MAX_ID, UserError, iso, opened, run, settings
 from ringback.clock import RealClock
 from ringback.roles.control import cancel_tasks, pause_task, resume_task
-from ringback.store import leases, provenance, tasks
+from ringback.store import outlook, provenance, tasks
 from ringback.store.tasks import TaskNotFound, TaskWrongState
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def show() -> None:
         in_force = settings()
         async with opened(in_force) as store, store.read() as tx:
             now_us = RealClock().now_us()
-            waiting = await leases.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
+            waiting = await outlook.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
             return await tasks.running(tx), waiting, await provenance.why_held(tx)
 
     running, waiting, held = run(work())

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ringback.simulator.call_promises import OF_A_CALL
+from ringback.simulator.outcome import RunResult, Violation
 from ringback.simulator.recall_rules import OF_A_FLOW
 from ringback.simulator.run_promises import OF_A_RUN
-from ringback.simulator.world import COUNTERS, NOTHING_BREAKS, RunResult, Violation, run_seed
+from ringback.simulator.world import COUNTERS, NOTHING_BREAKS, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

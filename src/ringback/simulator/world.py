@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ringback.clock import Clock, KeptClock, VirtualClock
 from ringback.simulator.alarms import instant, listening
 from ringback.simulator.book import Book, Outage
@@ -14,6 +12,7 @@ from ringback.simulator.call_promises import OF_A_CALL
 from ringback.simulator.carrier import Carrier
 from ringback.simulator.faults import FaultyStore, Weather
 from ringback.simulator.hosts import Host, HostClock, HostLoop, elsewhere, simulate
+from ringback.simulator.outcome import RunResult, Violation
 from ringback.simulator.plan import Ill, Knobs, draw
 from ringback.simulator.recall_rules import OF_A_FLOW, flows_of
 from ringback.simulator.run_promises import OF_A_RUN
@@ -37,27 +36,6 @@ _NEWS_SECONDS = 0.002
 _RESTART_SECONDS = 1.0
 COUNTERS = "counters"
 NOTHING_BREAKS = "nothing breaks inside"
-
-
-class Violation(msgspec.Struct, frozen=True):
-    """A promise that was broken, at an instant of the run (ISO 8601, UTC)."""
-
-    promise: str
-    at: str
-    what: str
-
-
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a seed. ``seconds`` is how long it took in the world; ``story`` is there when it was traced."""
-
-    seed: int
-    violations: list[Violation]
-    calls: int
-    rounds: int
-    tasks: int
-    seconds: float
-    faults: dict[str, int]
-    story: list[str] = []
 
 
 def run_seed(seed: int, knobs: Knobs | None = None, *, trace: bool = False) -> RunResult:

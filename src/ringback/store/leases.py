@@ -11,22 +11,21 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, select, update
 
-from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
-from ringback.model.engine_node import STALE_MS
-from ringback.model.states import CallState, TaskState
-from ringback.model.supply import TrunkView
+from ringback.model.dispatch import plan_lease
+from ringback.model.states import CallState
 from ringback.model.task import Limits
-from ringback.store import breakers, calls, candidates, engine_nodes, provenance, queue, tasks, workers
+from ringback.store import breakers, calls, candidates, outlook, provenance, queue, tasks, workers
 from ringback.store.bulk import among
-from ringback.store.schema import account, application, call, task, trunk
+from ringback.store.schema import account, call, task, trunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from ringback.model.breaker import Breaker
+    from ringback.model.dispatch import Plan
     from ringback.store.database import Tx
+    from ringback.store.outlook import Runnable
     from ringback.store.queue import Picked
 
 
@@ -123,7 +122,7 @@ async def lease(
     if own.has_company:
         share, grace_us = SHARED_RATE, min(grace_us, SHARED_GRACE_US)
     trunks = await candidates.trunks_of(tx, engine)
-    runnable = await _runnable(tx, trunks)
+    runnable = await outlook.runnable_tasks(tx, trunks)
     if not runnable:
         return LeaseBatch([], {}, {}, None)
     shut = await breakers.locked(tx, [row.id for row in trunks])
@@ -134,9 +133,9 @@ async def lease(
         grace_us=grace_us,
         reach_us=reach_us,
         free_lines=free_lines,
-        trunks=[_trunk_view(row, shut[row.id], headroom and headroom(row.id), share=share) for row in trunks],
-        tasks=[_view(one) for one in runnable],
-        accounts=await _accounts(tx, runnable),
+        trunks=[outlook.trunk_view(row, shut[row.id], headroom and headroom(row.id), share=share) for row in trunks],
+        tasks=[outlook.task_view(one) for one in runnable],
+        accounts=await outlook.account_views(tx, runnable),
         engine_trouble=engine_trouble,
     )
     by_task = {one.id: one for one in runnable}
@@ -178,142 +177,7 @@ async def undo(tx: Tx, worker_id: int, lease_no: int) -> list[int]:
     return ids
 
 
-async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
-    """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
-    return (await _plan_ahead(tx, engine, now_us)).waiting
-
-
-async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict[tuple[str, str], str]:
-    """Why numbers of a task that is calling have no trunk as things are, by their zone and route prefix."""
-    plan = await _plan_ahead(tx, engine, now_us)
-    return {(zone, prefix): reason for (of, zone, prefix), reason in plan.stuck.items() if of == task_id}
-
-
-async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
-    # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
-    trunks = await candidates.trunks_of(tx, engine, lock=False)
-    shut = await breakers.of_trunks(tx, [row.id for row in trunks])
-    runnable = await _runnable(tx, trunks, lock=False)
-    return plan_lease(
-        now_us=now_us,
-        horizon_us=1_000_000,
-        grace_us=0,
-        free_lines=1_000_000,
-        trunks=[_trunk_view(row, shut[row.id]) for row in trunks],
-        tasks=[_view(one) for one in runnable],
-        accounts=await _accounts(tx, runnable, lock=False),
-        engine_trouble=await provenance.why_held(tx) or await _why_none(tx, engine, now_us // 1000),
-    )
-
-
-async def _why_none(tx: Tx, engine: str, now_ms: int) -> str:
-    """Why the engine takes no call, as far as its workers tell."""
-    if not await workers.seen_lately(tx, engine, now_ms - STALE_MS):
-        return "no dialler runs"
-    return await engine_nodes.why_none(tx, engine, now_ms)
-
-
-class _Runnable(msgspec.Struct, frozen=True):
-    """A task that is calling and has numbers left."""
-
-    id: int
-    template_id: int
-    caller_id: str
-    limits: Limits
-    active: int
-    served_us: int
-    account_id: int
-    account_lines: int | None
-    account_served_us: int
-    app_caller_id: str
-    lanes: tuple[LaneView, ...]
-
-
-def _view(one: _Runnable) -> TaskView:
-    return TaskView(
-        id=one.id,
-        lines=one.limits.lines,
-        active=one.active,
-        windows=one.limits.windows,
-        lanes=one.lanes,
-        served_us=one.served_us,
-        account_id=one.account_id,
-    )
-
-
-_RUNNABLE = (
-    select(
-        task.c.id,
-        task.c.account_id,
-        task.c.template_id,
-        task.c.caller_id,
-        task.c.limits,
-        task.c.active,
-        task.c.served_us,
-        application.c.trunk_id,
-        application.c.caller_id.label("app_caller_id"),
-        account.c.lines.label("account_lines"),
-        account.c.served_us.label("account_served_us"),
-    )
-    .join(application, application.c.id == task.c.application_id)
-    .join(account, account.c.id == task.c.account_id)
-    .where(task.c.state == TaskState.CALLING, task.c.queued > 0)
-    .order_by(task.c.served_us, task.c.id)
-)
-# A task that is being paused, cancelled or submitted right now is left out; who does that announces it.
-_RUNNABLE_LOCKED = _RUNNABLE.with_for_update(of=task, key_share=True, skip_locked=True)
-
-
-async def _runnable(tx: Tx, trunks: Sequence[Any], *, lock: bool = True) -> list[_Runnable]:
-    rows = (await tx.execute(_RUNNABLE_LOCKED if lock else _RUNNABLE)).all()
-    lanes = await candidates.lanes_of(
-        tx, trunks, [candidates.Asking(row.id, row.account_id, row.trunk_id, row.caller_id) for row in rows]
-    )
-    return [
-        _Runnable(
-            id=row.id,
-            template_id=row.template_id,
-            caller_id=row.caller_id,
-            limits=msgspec.json.decode(row.limits, type=Limits),
-            active=row.active,
-            served_us=row.served_us,
-            account_id=row.account_id,
-            account_lines=row.account_lines,
-            account_served_us=row.account_served_us,
-            app_caller_id=row.app_caller_id,
-            lanes=lanes.get(row.id, ()),
-        )
-        for row in rows
-    ]
-
-
-async def _accounts(tx: Tx, runnable: list[_Runnable], *, lock: bool = True) -> list[AccountView]:
-    """What the plan needs of the accounts; one with a limit is locked, for other engines may carry its calls too."""
-    limited = sorted({one.account_id for one in runnable if one.account_lines is not None})
-    active: dict[int, int] = {}
-    if limited:
-        if lock:
-            own = select(account.c.id).where(account.c.id.in_(limited)).order_by(account.c.id)
-            await tx.execute(own.with_for_update(key_share=True))
-        rows = await tx.execute(
-            select(task.c.account_id, func.sum(task.c.active).label("active"))
-            .where(task.c.account_id.in_(limited), task.c.active > 0)
-            .group_by(task.c.account_id)
-        )
-        active = {row.account_id: row.active for row in rows}
-    found = {
-        one.account_id: AccountView(
-            id=one.account_id,
-            lines=one.account_lines,
-            active=active.get(one.account_id, 0),
-            served_us=one.account_served_us,
-        )
-        for one in runnable
-    }
-    return list(found.values())
-
-
-def _leased(one: Picked, of: _Runnable, *, lease_no: int, probe: bool) -> Lease:
+def _leased(one: Picked, of: Runnable, *, lease_no: int, probe: bool) -> Lease:
     return Lease(
         call_id=one.call_id,
         lease_no=lease_no,
@@ -327,19 +191,6 @@ def _leased(one: Picked, of: _Runnable, *, lease_no: int, probe: bool) -> Lease:
         limits=of.limits,
         slot_us=one.slot_us,
         probe=probe,
-    )
-
-
-def _trunk_view(row: Any, breaker: Breaker, headroom: int | None = None, *, share: float = 1.0) -> TrunkView:
-    return TrunkView(
-        id=row.id,
-        name=row.name,
-        rate=row.calls_per_second * share,
-        channels=row.channels,
-        busy=row.busy,
-        next_slot_us=row.next_slot_us,
-        breaker=breaker,
-        headroom=headroom,
     )
 
 
@@ -394,7 +245,7 @@ async def _use_trunks(tx: Tx, leases: list[Lease], plan: Plan) -> None:
         await tx.execute(update(trunk).where(trunk.c.id == trunk_id).values(**values))
 
 
-async def _serve_accounts(tx: Tx, leases: list[Lease], by_task: dict[int, _Runnable]) -> None:
+async def _serve_accounts(tx: Tx, leases: list[Lease], by_task: dict[int, Runnable]) -> None:
     served: dict[int, int] = {}
     for one in leases:
         account_id = by_task[one.task_id].account_id
