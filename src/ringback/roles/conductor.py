@@ -23,6 +23,10 @@ TASKS_AT_ONCE = 250
 #: What comes due within so short a time starts together; and so long something waits that somebody else holds.
 GATHER_SECONDS = 0.02
 
+#: After a database that refused: the first wait and the longest, seconds.
+FIRST_RETRY_SECONDS = 0.2
+LONGEST_RETRY_SECONDS = 5.0
+
 
 class Conductor:
     """:meth:`run` works until :meth:`stop` is called. ``idle_poll_seconds``: how often to look without being rung."""
@@ -43,11 +47,21 @@ class Conductor:
         self._bell.ring()
 
     async def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped. A database that refuses for now is waited out."""
+        wait = FIRST_RETRY_SECONDS
         try:
             while not self._stopping.is_set():
-                if not await self.sweep():
-                    await self._bell.wait(await self._seconds_to_next())
+                try:
+                    if not await self.sweep():
+                        await self._bell.wait(await self._seconds_to_next())
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
+                    log.warning("nothing_started", error=str(error) or type(error).__name__, retry_in=wait)
+                    await self._clock.sleep(wait)
+                    wait = min(2 * wait, LONGEST_RETRY_SECONDS)
+                else:
+                    wait = FIRST_RETRY_SECONDS
         finally:
             self._store.unsubscribe(self._bell)
 
