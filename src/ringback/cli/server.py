@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from ringback.roles.supervisor import Fatal, supervise
 from ringback.roles.time_keeper import TimeKeeper, keep_time
 from ringback.settings import split_address
 from ringback.store import trunks
+from ringback.store.accounts import NameTaken
 from ringback.store.database import Store
 from ringback.store.lock import DiallerLock
 from ringback.store.opening import open_store
@@ -238,11 +240,12 @@ def _asterisk_engine(in_force: Settings, clock: Clock) -> Engine:
 async def _ensure_sandbox_trunk(store: Store, clock: Clock) -> None:
     async with store.write() as tx:
         if not await trunks.of_engine(tx, "sandbox"):
-            await trunks.add(
-                tx,
-                name="sandbox",
-                engine="sandbox",
-                calls_per_second=SANDBOX_CALLS_PER_SECOND,
-                channels=SANDBOX_CHANNELS,
-                now_ms=clock.now_ms(),
-            )
+            with contextlib.suppress(NameTaken):  # another dialler has just made it
+                await trunks.add(
+                    tx,
+                    name="sandbox",
+                    engine="sandbox",
+                    calls_per_second=SANDBOX_CALLS_PER_SECOND,
+                    channels=SANDBOX_CHANNELS,
+                    now_ms=clock.now_ms(),
+                )
