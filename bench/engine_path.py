@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CALLS = 60_000
 BARE_CALLS = 60_000
+#: Of fewer the slow start and the last group of results are too large a part.
+LEAST_CALLS = 20_000
 JOBS = {"dbos": 2_000, "procrastinate": 4_000}
 ROUNDS = 3
 RATE = 1_000_000.0
@@ -43,8 +45,8 @@ def run(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:
     found: dict[str, list[Cost]] = {"ringback": [], "bare": [], **{name: [] for name in JOBS}}
     for _ in range(ROUNDS):
         # In turn, so that a busy machine hurts all alike.
-        found["ringback"].append(asyncio.run(_ringback(server, max(2_000, round(CALLS * scale)))))
-        found["bare"].append(asyncio.run(_bare(server, max(2_000, round(BARE_CALLS * scale)))))
+        found["ringback"].append(asyncio.run(_ringback(server, max(LEAST_CALLS, round(CALLS * scale)))))
+        found["bare"].append(asyncio.run(_bare(server, max(LEAST_CALLS, round(BARE_CALLS * scale)))))
         for name, jobs in JOBS.items():
             found[name].append(_jobs(server, name, max(500, round(jobs * scale))))
         print("  " + ", ".join(f"{name} {of[-1].rate:.0f}/s" for name, of in found.items()), flush=True)
