@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from ringback.store.database import is_passing, open_store
 from ringback.store.inline import InlineDatabase, open_inline_store, refusal
+from ringback.store.opening import open_store
+from ringback.store.refusals import is_passing
 from store.rig import Rig, SetClock
 
 _SCHEMA = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
