@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from ringback.model.outcome import Outcome
-from ringback.store import tasks
+from ringback.store import leases, tasks
 from ringback.store.database import News
 from ringback.store.schema import call
 from tests.api.vendor_world import ANSWERED, BUSY, PUBLISHED_SECONDS, World
@@ -317,12 +317,17 @@ def test_a_cancellation_returns_when_no_call_can_leave_any_more(world: World) ->
         task_id = await world.send()
         await world.submit()
         async with world.store.write() as tx:
-            await tx.execute(
-                tasks.task.update()
-                .where(tasks.task.c.id == task_id)
-                # One is held, and one fewer queued, as after a lease.
-                .values(leaves_until=world.clock.now_ms() + 750, active=1, queued=tasks.task.c.queued - 1)
+            batch = await leases.lease(
+                tx,
+                worker_id=world.worker_id,
+                lease_no=1,
+                engine="sandbox",
+                now_us=world.clock.now_us(),
+                horizon_us=0,
+                grace_us=750_000,
+                free_lines=1,
             )
+        assert len(batch.leases) == 1
         start = world.clock.now_ms()
         assert (await world.post(CANCEL, {"taskIdList": [task_id]}))["code"] == 0
         assert world.clock.now_ms() - start >= 750
