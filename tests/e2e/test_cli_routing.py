@@ -194,7 +194,7 @@ def test_why_numbers_wait_is_told_number_by_number(shell: Shell) -> None:
         )
     connection.close()
     assert {one["callee"]: one["reason"] for one in shell.listed("calls", "1")} == {
-        "442012345600": "its turn has not come yet",
+        "442012345600": "no dialler runs",
         "493012345600": "no route for numbers that begin with 49",
     }
     # Denied from another process: skipped at once, and the task is done when nothing is left.

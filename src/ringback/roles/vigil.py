@@ -9,6 +9,7 @@ watched, and need not beat.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -82,12 +83,12 @@ class Vigil:
         self._watched: dict[int, _Watched] = {}
         self._others_busy = False
         self._taking_over: dict[int, asyncio.Task[None]] = {}
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
 
     def stop(self) -> None:
         """Beat no more."""
-        self._stopping = True
+        self._stopping.set()
         self._bell.ring()
 
     def look_now(self) -> None:
@@ -104,9 +105,11 @@ class Vigil:
 
     async def _watch(self) -> None:
         looked = -self._settings.every_seconds
-        while not self._stopping:
+        while True:
             # Rung again and again, it must not look more often than a worker beats.
-            await self._clock.sleep(looked + self._settings.every_seconds - self._clock.monotonic())
+            await self._rest(looked + self._settings.every_seconds - self._clock.monotonic())
+            if self._stopping.is_set():
+                return
             looked = self._clock.monotonic()
             try:
                 await self._beat_and_look()
@@ -115,6 +118,12 @@ class Vigil:
                     raise
                 log.warning("no_beat", error=str(error) or type(error).__name__)
             await self._bell.wait(self._seconds_to_next())
+
+    async def _rest(self, seconds: float) -> None:
+        """So long, or until it is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._stopping.wait()
 
     def _seconds_to_next(self) -> float:
         busy = self._is_busy() or self._others_busy
