@@ -62,9 +62,8 @@ class NotifyWire:
         """Send what is still to be sent, when that is possible, and end."""
         if self._running is not None:
             self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-        with contextlib.suppress(*_REFUSALS):
+            await asyncio.gather(self._running, return_exceptions=True)
+        with contextlib.suppress(Exception):
             await self._send_all()
         await self._hang_up()
 
@@ -80,8 +79,13 @@ class NotifyWire:
                 await self._wanted.wait()
                 await self._clock.sleep(_GATHER_SECONDS)
                 await self._send_all()
-            except _REFUSALS as error:
-                log.warning("news_not_sent", error=str(error) or type(error).__name__, retry_in=pause)
+            except Exception as error:
+                log.warning(
+                    "news_not_sent",
+                    error=str(error) or type(error).__name__,
+                    retry_in=pause,
+                    exc_info=not isinstance(error, _REFUSALS),
+                )
                 await self._hang_up()
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -116,6 +120,6 @@ class NotifyWire:
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
-            with contextlib.suppress(*_REFUSALS):
+            with contextlib.suppress(Exception):
                 await connection.close(timeout=1.0)
             connection.terminate()
