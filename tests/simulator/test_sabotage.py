@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
 
 from ringback.model import pacing, supply
 from ringback.model.audience import RecallType, audience_of
 from ringback.roles import vigil
-from ringback.simulator.plan import Ill, Knobs
+from ringback.simulator.plan import Knobs
 from ringback.simulator.world import run_seed
 from ringback.store import calls, denials, node_start, nodes, outlook, queue, tasks
-from ringback.store.schema import call
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -44,17 +42,6 @@ def _nodes_are_due_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def _all_are_recalled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(node_start, "audience_of", lambda *_: audience_of(RecallType.ALL, ()))
-
-
-def _any_lease_will_do(patch: pytest.MonkeyPatch) -> None:
-    """What comes of an earlier lease of a call counts for a later one."""
-
-    async def held(tx: Any, worker_id: int, lease_numbers: dict[int, Any], states: Any, **more: Any) -> Any:
-        rows = await tx.execute(select(call.c.id, call.c.lease_no).where(call.c.id.in_(lease_numbers)))
-        return await real(tx, worker_id, {row.id: row.lease_no for row in rows}, states, **more)
-
-    real = calls._held
-    patch.setattr(calls, "_held", held)
 
 
 def _the_dead_are_not_missed(patch: pytest.MonkeyPatch) -> None:
@@ -126,12 +113,6 @@ def _counters_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def test_a_saboteur_is_found(monkeypatch: pytest.MonkeyPatch, sabotage: Patch, promise: str, seeds: int) -> None:
     sabotage(monkeypatch)
     assert found(promise, seeds)
-
-
-def test_a_result_of_an_earlier_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes two faults together."""
-    _any_lease_will_do(monkeypatch)
-    assert found("at most once", 400, Knobs(ills=(Ill.ENGINE_SLOW, Ill.COMMIT_IN_DOUBT)))
 
 
 def found(promise: str, seeds: int, knobs: Knobs | None = None) -> bool:
