@@ -101,7 +101,8 @@ class Vigil:
             await self._watch()
         finally:
             self._store.unsubscribe(self._bell)
-            await asyncio.gather(*self._taking_over.values(), return_exceptions=True)
+            if self._taking_over:  # of nothing it would look for an event loop, which may be gone
+                await asyncio.gather(*self._taking_over.values(), return_exceptions=True)
 
     async def _watch(self) -> None:
         looked = -self._settings.every_seconds
