@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ringback.roles.patience import Patience
 from ringback.store import node_start, nodes, submission
 from ringback.store.database import News
 from ringback.store.refusals import is_passing
@@ -22,10 +23,6 @@ NODES_AT_ONCE = 250
 TASKS_AT_ONCE = 250
 #: What comes due within so short a time starts together; and so long something waits that somebody else holds.
 GATHER_SECONDS = 0.02
-
-#: After a database that refused: the first wait and the longest, seconds.
-FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 5.0
 
 
 class Conductor:
@@ -48,7 +45,7 @@ class Conductor:
 
     async def run(self) -> None:
         """Work until stopped. A database that refuses for now is waited out."""
-        wait = FIRST_RETRY_SECONDS
+        patience = Patience()
         try:
             while not self._stopping.is_set():
                 try:
@@ -57,11 +54,11 @@ class Conductor:
                 except Exception as error:
                     if not is_passing(error):
                         raise
+                    wait = patience.more()
                     log.warning("nothing_started", error=str(error) or type(error).__name__, retry_in=wait)
                     await self._clock.sleep(wait)
-                    wait = min(2 * wait, LONGEST_RETRY_SECONDS)
                 else:
-                    wait = FIRST_RETRY_SECONDS
+                    patience.reset()
         finally:
             self._store.unsubscribe(self._bell)
 

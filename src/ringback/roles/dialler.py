@@ -19,6 +19,7 @@ from ringback.roles.hold import Permit
 from ringback.roles.leasing import REACH_US, Leasing
 from ringback.roles.live_calls import LiveCalls
 from ringback.roles.node_watch import report_nodes
+from ringback.roles.patience import Patience
 from ringback.roles.placer import Placement, Placer
 from ringback.roles.pulse import Pulse
 from ringback.roles.results import ResultBuffer
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from ringback.telephony.port import Engine
 
 log = structlog.get_logger(__name__)
-
-#: After a refused lease: the first wait and the longest, seconds.
-FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 5.0
 
 
 class DiallerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +173,7 @@ class Dialler:
         return waiting or len(self._calls) > 0 or self._leasing.in_doubt or not self._buffer.empty
 
     async def _dial_on(self, vigil: Vigil, beside: list[asyncio.Task[None]]) -> None:
-        wait = FIRST_RETRY_SECONDS
+        patience = Patience()
         while not self._stopping.is_set():
             for task in beside:
                 if task.done():
@@ -196,11 +193,11 @@ class Dialler:
                 if not is_passing(error):
                     raise
                 # Calls in the air go on; nothing new starts before the database answers again.
+                wait = patience.more()
                 log.warning("nothing_leased", error=str(error), retry_in=wait)
                 await self._bell.wait(wait)
-                wait = min(2 * wait, LONGEST_RETRY_SECONDS)
                 continue
-            wait = FIRST_RETRY_SECONDS
+            patience.reset()
             if batch.leases and not self._permit.given_out(batch.number):
                 for lease in batch.leases:
                     self._buffer.released(lease)

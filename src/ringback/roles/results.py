@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
+from ringback.roles.patience import Patience
 from ringback.store import breakers, calls
 from ringback.store.calls import Answer, CallResult
 from ringback.store.database import News
@@ -27,9 +28,6 @@ log = structlog.get_logger(__name__)
 
 #: How long results are gathered before they are committed together, seconds.
 GATHER_SECONDS = 0.1
-#: After a refused commit: the first wait and the longest, seconds.
-FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 5.0
 
 
 class _Group(msgspec.Struct):
@@ -144,16 +142,16 @@ class ResultBuffer:
 
     async def _write_patiently(self, group: _Group) -> None:
         """Commit; a refusal that can pass is waited out. Raises what cannot pass."""
-        wait = FIRST_RETRY_SECONDS
+        patience = Patience()
         while True:
             try:
                 finished = await self._write(group)
             except Exception as error:
                 if not is_passing(error):
                     raise
+                wait = patience.more()
                 log.warning("results_not_stored_yet", count=len(group.results), error=str(error), retry_in=wait)
                 await self._clock.sleep(wait)
-                wait = min(2 * wait, LONGEST_RETRY_SECONDS)
             else:
                 break
         if finished:
