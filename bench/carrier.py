@@ -48,6 +48,20 @@ class Calls:
         }
 
 
+def open_sockets() -> tuple[socket.socket, socket.socket]:
+    """One for SIP, whose datagrams tell when they arrived, and one for audio, on free ports.
+
+    The audio is never read: the kernel drops it when the buffer is full.
+    """
+    sip = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sip.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sip.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    audio = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for one in (sip, audio):
+        one.bind(("127.0.0.1", 0))
+    return sip, audio
+
+
 class Server:
     """``answers``: the shortest and longest time that a call stays up, seconds; ``None`` refuses every call."""
 
@@ -55,14 +69,8 @@ class Server:
         self.calls = Calls()
         self._answers = answers
         self._dice = random.Random(seed)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket, self._audio = open_sockets()
         self.port: int = self._socket.getsockname()[1]
-        # Audio goes there and is never read: the kernel drops it when the buffer is full.
-        self._audio = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._audio.bind(("127.0.0.1", 0))
         self._finals: dict[bytes, bytes] = {}
         self._byes: list[tuple[float, bytes, bytes, tuple[str, int]]] = []
 

@@ -15,14 +15,13 @@ import os
 import random
 import re
 import select
-import socket
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.carrier import RECEIVE_BUFFER, SO_TIMESTAMPNS, arrival, headers_of, response
+from bench.carrier import arrival, headers_of, open_sockets, response
 from ringback.model.sandbox_numbers import NOT_FOUND, Behaviour, Kind, behaviour
 
 if TYPE_CHECKING:
@@ -64,14 +63,8 @@ class Server:
     def __init__(self, log: int, seed: int) -> None:
         self._log = log
         self._dice = random.Random(seed)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket, self._audio = open_sockets()
         self.port: int = self._socket.getsockname()[1]
-        # Audio goes there and is never read: the kernel drops it when the buffer is full.
-        self._audio = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._audio.bind(("127.0.0.1", 0))
         self._calls: dict[bytes, _Call] = {}
         self._calls_of: Counter[str] = Counter()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
