@@ -17,7 +17,7 @@ from ringback.roles.hold import check, hold_everything
 from ringback.store import provenance, settling, workers
 from ringback.store.backup import BackupFailed, back_up
 from ringback.store.database import StoreUnavailable
-from ringback.store.dialects import is_postgresql
+from ringback.store.dialects import names_postgresql
 from ringback.store.lock import DiallerLock
 from ringback.store.settling import NotHeld, NothingMatches, Settled
 from ringback.store.sqlite import sqlite_file
@@ -38,7 +38,7 @@ _HELD_BY_HAND = "it was held by hand"
 def backup(file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; must not exist yet.")]) -> None:
     """Copy the SQLite database, also while it is in use. A copy that is put back dials nobody until it is settled."""
     in_force = settings()
-    if is_postgresql(in_force.database_url):
+    if names_postgresql(in_force.database_url):
         fail("PostgreSQL is backed up with pg_dump or pg_basebackup: see docs/operating.md")
     try:
         database = sqlite_file(in_force.database_url)

@@ -15,19 +15,14 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from ringback.store.dialects import POSTGRESQL, is_postgresql
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Dialect, Table
 
     from ringback.store.database import Tx
-
-_POSTGRESQL = "postgresql"
-
-
-def is_postgresql(tx: Tx) -> bool:
-    """Whether the transaction is one of PostgreSQL."""
-    return tx.dialect.name == _POSTGRESQL
 
 
 class _Ids(TypeDecorator[Any]):
@@ -37,10 +32,10 @@ class _Ids(TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(ARRAY(BigInteger()) if dialect.name == _POSTGRESQL else Text())
+        return dialect.type_descriptor(ARRAY(BigInteger()) if dialect.name == POSTGRESQL else Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        return value if dialect.name == _POSTGRESQL else msgspec.json.encode(value).decode()
+        return value if dialect.name == POSTGRESQL else msgspec.json.encode(value).decode()
 
 
 class _Among(FunctionElement[bool]):
@@ -56,7 +51,7 @@ def _in_json(element: Any, compiler: Any, **options: Any) -> str:
     return f"{looked_at} IN (SELECT value FROM json_each({listed}))"  # noqa: S608 - both are compiled, not given
 
 
-@compiles(_Among, _POSTGRESQL)
+@compiles(_Among, POSTGRESQL)
 def _any_of_array(element: Any, compiler: Any, **options: Any) -> str:
     column, ids = element.clauses
     return f"{compiler.process(column, **options)} = ANY ({compiler.process(ids, **options)})"
@@ -67,20 +62,20 @@ def among(column: ColumnElement[Any], ids: Collection[int]) -> ColumnElement[boo
     return _Among(column, bindparam(None, list(ids), type_=_Ids()))
 
 
-async def update_rows(tx: Tx, table: Table, rows: Sequence[Mapping[str, Any]], *where: ColumnElement[bool]) -> None:
-    """Set columns of the rows with these ``id``s: each mapping has the id and the same columns. ``where``: only if."""
+async def update_rows(tx: Tx, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of the rows with these ``id``s: each mapping has the id and the same columns."""
     if not rows:
         return
     columns = [name for name in rows[0] if name != "id"]
     if not is_postgresql(tx):
-        query = update(table).where(table.c.id == bindparam("id_"), *where)
+        query = update(table).where(table.c.id == bindparam("id_"))
         query = query.values({name: bindparam(f"{name}_") for name in columns})
         await tx.execute(query, [{f"{name}_": value for name, value in row.items()} for row in rows])
         return
     names = ["id", *columns]
     arrays = [bindparam(f"{name}_", [row[name] for row in rows], type_=ARRAY(table.c[name].type)) for name in names]
     given = func.unnest(*arrays).table_valued(*(table.c[name] for name in names), name="given").render_derived()
-    query = update(table).where(table.c.id == given.c.id, *where).values({name: given.c[name] for name in columns})
+    query = update(table).where(table.c.id == given.c.id).values({name: given.c[name] for name in columns})
     await tx.execute(query)
 
 

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
     from ringback.store.database import Tx
 
+POSTGRESQL = "postgresql"
 _MACHINE = Path("/etc/machine-id")
 
 
-def is_postgresql(url: str) -> bool:
+def is_postgresql(tx: Tx) -> bool:
+    """Whether the transaction is one of PostgreSQL."""
+    return tx.dialect.name == POSTGRESQL
+
+
+def names_postgresql(url: str) -> bool:
     """Whether a database URL names PostgreSQL; false also when it cannot be read."""
     try:
-        return make_url(url).get_backend_name() == "postgresql"
+        return make_url(url).get_backend_name() == POSTGRESQL
     except (ArgumentError, ValueError):
         return False
 
@@ -32,25 +38,20 @@ async def origin(tx: Tx) -> str:
 
     Empty for a database in memory: it cannot be copied.
     """
-    match tx.dialect.name:
-        case "sqlite":
-            return await _origin_sqlite(tx)
-        case _:
-            return await _origin_postgresql(tx)
+    return await (_origin_postgresql(tx) if is_postgresql(tx) else _origin_sqlite(tx))
 
 
 async def leave_ids(tx: Tx, gaps: Mapping[str, int]) -> None:
     """Let the next id of each table be so much higher, so that no id of lost rows is given a second time."""
-    match tx.dialect.name:
-        case "sqlite":
-            await tx.execute(
-                text("UPDATE sqlite_sequence SET seq = seq + :gap WHERE name = :table_name"),
-                [{"table_name": table, "gap": gap} for table, gap in gaps.items()],
-            )
-        case _:
-            for table, gap in gaps.items():
-                sequence = {"sequence": await tx.scalar(_SEQUENCE, {"table_name": table})}
-                await tx.execute(_MOVE_SEQUENCE, {**sequence, "gap": gap})
+    if is_postgresql(tx):
+        for table, gap in gaps.items():
+            sequence = await tx.scalar(_SEQUENCE, {"table_name": table})
+            await tx.execute(_MOVE_SEQUENCE, {"sequence": sequence, "gap": gap})
+        return
+    await tx.execute(
+        text("UPDATE sqlite_sequence SET seq = seq + :gap WHERE name = :table_name"),
+        [{"table_name": table, "gap": gap} for table, gap in gaps.items()],
+    )
 
 
 async def lock_routes(tx: Tx, *, to_change: bool) -> None:
@@ -58,7 +59,7 @@ async def lock_routes(tx: Tx, *, to_change: bool) -> None:
 
     Until the end of the transaction. Nothing to do for SQLite, whose transactions are one after another.
     """
-    if tx.dialect.name == "postgresql":
+    if is_postgresql(tx):
         await tx.execute(_LOCK_ROUTES_TO_CHANGE if to_change else _LOCK_ROUTES, {"key": _ROUTES_LOCK})
 
 

@@ -39,6 +39,7 @@ SHARED_RATE = 0.95
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A call that this worker holds and must place at ``slot_us`` (epoch microseconds), or give back.
 
+    ``lease_no`` names the lease that it left the queue with: what comes of the call belongs to that one.
     ``dialled`` is the callee as its trunk wants it; ``caller_id`` is what it shows, '' for none.
     ``probe``: it tries a trunk whose breaker is open, and its first ringing is to be reported at once.
     """
@@ -75,6 +76,7 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     """What one lease transaction gave out; ``wake_us`` is when time alone can bring more (``None``: it cannot).
 
     ``closed_at``: when each trunk's breaker was last closed, epoch ms. ``number``: of the lease; 0 without calls.
+    ``grace_us``: how much later than its slot a call may leave.
     """
 
     leases: list[Lease]

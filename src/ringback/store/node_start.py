@@ -157,7 +157,7 @@ async def _taken(tx: Tx, one: _Round) -> set[tuple[int, str]]:
 
 async def _insert_tasks(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> list[_Round]:
     """Store the tasks whose names are free. Returns the rounds of the others."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    dialect = postgresql if dialects.is_postgresql(tx) else sqlite
     inserted = await tx.execute(
         dialect.insert(task)
         .on_conflict_do_nothing(index_elements=["account_id", "name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringback.store.database import LOCK_WAIT_SECONDS, Store, StoreUnavailable, parsed_url
+from ringback.store.dialects import names_postgresql
 from ringback.store.postgres import migrate_postgres, open_postgres
 from ringback.store.sqlite import open_sqlite
 
@@ -33,6 +34,6 @@ async def open_store(url: str, clock: Clock, *, lock_wait_seconds: float = LOCK_
 
 async def migrate(url: str, clock: Clock) -> None:
     """Bring the database to the schema of this version. Raises :class:`StoreUnavailable`."""
-    if parsed_url(url).get_backend_name() == "postgresql":
+    if names_postgresql(url):
         await migrate_postgres(url)
     await (await open_store(url, clock)).close()

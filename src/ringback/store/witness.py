@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringback.store.dialects import is_postgresql
+from ringback.store.dialects import names_postgresql
 from ringback.store.sqlite import sqlite_file
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Witness:
         machines that dial, and a new one has seen nothing yet. Raises
         :class:`~ringback.store.database.StoreUnavailable`.
         """
-        if is_postgresql(database_url):
+        if names_postgresql(database_url):
             return cls(Path(state).absolute(), required=False)
         file = sqlite_file(database_url)
         return None if file is None else cls(Path(file).resolve().parent / state, required=True)
