@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ringback.api.itnio.door import PREFIXES
+from ringback.api.itnio.families import VOICE
 from tests.api.test_operator import BODIES
 from tests.api.vendor_world import World
 
@@ -58,14 +58,14 @@ def structs_in(info: msgspec.inspect.Type, mark: str = "") -> Iterator[tuple[typ
 
 
 def test_the_page_lists_every_operation_and_no_other(lasting_world: World) -> None:
-    served: dict[str, set[str]] = {prefix: set() for prefix in PREFIXES}
+    served: dict[str, set[str]] = {prefix: set() for prefix in VOICE.prefixes}
     for route in lasting_world.app.routes:
-        for prefix in PREFIXES:
+        for prefix in VOICE.prefixes:
             if route.path.startswith(f"{prefix}/"):
                 (method,) = route.methods - {"OPTIONS"}
                 served[prefix].add(f"{method} {re.sub(r'{.*}', '{id}', route.path.removeprefix(prefix))}")
     listed = {title.replace(" /voice", " ") for title in sections()}
-    assert served == dict.fromkeys(PREFIXES, listed)
+    assert served == dict.fromkeys(VOICE.prefixes, listed)
 
 
 def test_the_page_lists_every_member_of_every_request_and_no_other() -> None:

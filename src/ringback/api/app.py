@@ -15,8 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
 from ringback.api.itnio import recall_flows, tasks
-from ringback.api.itnio.door import PREFIXES, Door
+from ringback.api.itnio.door import Door
 from ringback.api.itnio.envelope import answer, bad
+from ringback.api.itnio.families import OWN_PREFIXES
 from ringback.api.metrics import CONTENT_TYPE, metrics_text
 from ringback.store import provenance
 from ringback.store.database import StoreUnavailable
@@ -75,7 +76,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 def _not_routed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """An operation that is not offered is answered in the vendor's form too, under the vendor's paths."""
     path = request.url.path
-    if any(path.startswith(f"{prefix}/") for prefix in PREFIXES):
+    if any(path.startswith(f"{prefix}/") for prefix in OWN_PREFIXES):
         fault = bad("path", f"there is no operation {request.method} {path}")
         return answer(fault.code, fault.message)
     return create_exception_response(request, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,17 @@ MAX_NAMED_PROBLEMS = 10
 
 DEFAULT_RING_SECONDS = 60
 DEFAULT_CALL_SECONDS = 300
+
+
+class TaskKind(StrEnum):
+    """Which operation made a task; its recall rounds are of the same kind."""
+
+    AGENT = "agent"  # a group call with an agent template
+    VOICE = "voice"  # a group call that plays a file or a text
+    CODE = "code"  # one spoken text, such as a verification code
+    GROUP = "group"  # one file to a few numbers
+    PHONE = "phone"  # a phone of ours is called first, and then connected with the number
+    JOB = "job"  # a job of the older family, with redial by number
 
 
 class InvalidTask(ValueError):

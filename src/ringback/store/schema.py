@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -24,12 +25,23 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
-from ringback.store import schema_base, schema_breaker, schema_engine, schema_provenance, schema_routing
+from ringback.model.task import TaskKind
+from ringback.store import (
+    schema_base,
+    schema_breaker,
+    schema_engine,
+    schema_files,
+    schema_money,
+    schema_provenance,
+    schema_reports,
+    schema_routing,
+)
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -65,6 +77,9 @@ account = Table(
     # Networks (CIDR) that may call; an empty list allows every address.
     Column("allowed_networks", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # What it has left, in millionths of its currency; NULL: its calls are not charged to it.
+    Column("balance_micros", BigInteger),
+    Column("currency", String(3), nullable=False, server_default="USD"),
     CheckConstraint("envelope IN ('both', 'code', 'status')", name="envelope"),
     sqlite_autoincrement=True,
 )
@@ -92,6 +107,8 @@ trunk = Table(
     # Which caller ids it may show. NULL: any while it owns none, those it owns otherwise.
     Column("caller_ids", String(8), CheckConstraint("caller_ids IN ('any', 'owned')", name="caller_ids")),
     Column("created_at", BigInteger, nullable=False),
+    # What its calls cost; NULL: nothing.
+    Column("tariff_id", _ID, ForeignKey("tariff.id")),
     # Not only above 0: a slot of such a trunk must be a number that a column can hold.
     CheckConstraint("calls_per_second BETWEEN 0.000001 AND 1000000", name="rate"),
     CheckConstraint("channels > 0", name="channels"),
@@ -124,7 +141,22 @@ template = Table(
     Column("body", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
+    # What the agent costs beside the line; NULL: nothing.
+    Column("tariff_id", _ID, ForeignKey("tariff.id")),
+    # The vendor's voice node (JSON) that it was made from; NULL: it is an agent template.
+    Column("voice_node", Text),
+    # Of the voice node: equal ones of an account share a template.
+    Column("digest", String(64)),
     sqlite_autoincrement=True,
+)
+_FROM_A_NODE = text("digest IS NOT NULL")
+Index(
+    "uq_template_digest",
+    template.c.account_id,
+    template.c.digest,
+    unique=True,
+    sqlite_where=_FROM_A_NODE,
+    postgresql_where=_FROM_A_NODE,
 )
 
 template_audio = Table(
@@ -165,6 +197,27 @@ task = Table(
     Column("modified_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
+    Column(
+        "kind",
+        String(8),
+        CheckConstraint(_one_of("kind", TaskKind), name="kind"),
+        nullable=False,
+        server_default="agent",
+    ),
+    # What the caller wants to be told again with every result.
+    Column("called_info", Text, nullable=False, server_default=""),
+    # More numbers may come: it does not finish while it has none left.
+    Column(
+        "takes_more",
+        Boolean,
+        CheckConstraint("state <> 'finished' OR NOT takes_more", name="finished_takes_no_more"),
+        nullable=False,
+        server_default=false(),
+    ),
+    # Of a number that is recalled, only the last result is reported.
+    Column("report_last", Boolean, nullable=False, server_default=false()),
+    Column("charged_seconds", BigInteger, nullable=False, server_default="0"),
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("account_id", "name"),
     CheckConstraint(
         "queued >= 0 AND active >= 0 AND queued + active + answered + failed + skipped + cancelled = total",
@@ -226,6 +279,9 @@ call = Table(
     Column("recording", String(64)),
     # Up to date while the call may still be dialled.
     Column("route_prefix", String(18), nullable=False, server_default=""),
+    # The prices it was made under: of its trunk, and of its template. NULL: nothing was charged.
+    Column("tariff_id", _ID),
+    Column("agent_tariff_id", _ID),
     # In PostgreSQL it would look the task up for each of 200,000 numbers, and no task is ever deleted.
     ForeignKeyConstraint(["task_id"], ["task.id"]).ddl_if(dialect="sqlite"),
     UniqueConstraint("task_id", "callee"),
@@ -252,6 +308,9 @@ Index(
     postgresql_where=_QUEUED,
 )
 Index("ix_call_held", call.c.worker_id, sqlite_where=_HELD, postgresql_where=_HELD)
+# Records are asked for by period.
+_ENDED = text("ended_at IS NOT NULL")
+Index("ix_call_ended", call.c.ended_at, sqlite_where=_ENDED, postgresql_where=_ENDED)
 
 flow = Table(
     "flow",
@@ -316,6 +375,10 @@ ELSEWHERE: tuple[Table, ...] = (
     schema_engine.engine_node,
     schema_engine.draining_node,
     schema_provenance.provenance,
+    schema_reports.report_endpoint,
+    schema_reports.report,
+    schema_money.tariff,
+    schema_files.voice_file,
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.

@@ -31,40 +31,48 @@ _HEADERS = {
     "Sign": "MD5 of API key, secret and timestamp without separator, in hex",
 }
 _TEXT = Schema(type=OpenAPIType.STRING)
-_ENVELOPE = Schema(
-    type=OpenAPIType.OBJECT,
-    description="An account can be set to `code` and `msg` alone, or to `status` and `reason` alone.",
-    properties={
-        "code": Schema(type=OpenAPIType.INTEGER, description="0: success"),
-        "msg": _TEXT,
-        "status": Schema(type=OpenAPIType.STRING, description="the same as `code`, as text"),
-        "reason": _TEXT,
-        "data": Schema(description="what was asked for; null when there is nothing, or on a fault"),
-        "warning": Schema(type=OpenAPIType.STRING, description="only when there is one"),
-    },
-    required=["data"],
-)
+_KEY = Parameter(name="key", param_in="path", required=True, description="what is asked for", schema=_TEXT)
 
 
-def described(body: type[Any] | None) -> type[Operation]:
-    """The class that describes an operation with that request body, a :class:`msgspec.Struct`."""
+def described(body: type[Any] | None, answers: Any = None) -> type[Operation]:
+    """The class that describes an operation: ``body`` is its request, a :class:`msgspec.Struct`, or ``None`` for a GET
+    whose path ends in a key; ``answers`` is the type of the answer's data.
+    """
 
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or []), *_headers()]
+            self.parameters = [*_headers(), *([_KEY] if body is None else [])]
             if body is not None:
-                self.request_body = RequestBody(
-                    required=True, content={_JSON: OpenAPIMediaType(schema=_body_schema(body))}
-                )
+                request = _schema_of(body)
+                request.description = INTEGERS_AS_TEXT
+                self.request_body = RequestBody(required=True, content={_JSON: OpenAPIMediaType(schema=request)})
             self.responses = {
                 "200": OpenAPIResponse(
                     description="The result is in the body, faults too.",
-                    content={_JSON: OpenAPIMediaType(schema=_ENVELOPE)},
+                    content={_JSON: OpenAPIMediaType(schema=_envelope(answers))},
                 )
             }
 
     return Described
+
+
+def _envelope(answers: Any) -> Schema:
+    nothing = Schema(type=OpenAPIType.NULL, description="when there is nothing, or on a fault")
+    data = nothing if answers is None else Schema(any_of=[_schema_of(answers), nothing])
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        description="An account can be set to `code` and `msg` alone, or to `status` and `reason` alone.",
+        properties={
+            "code": Schema(type=OpenAPIType.INTEGER, description="0: success"),
+            "msg": _TEXT,
+            "status": Schema(type=OpenAPIType.STRING, description="the same as `code`, as text"),
+            "reason": _TEXT,
+            "data": data,
+            "warning": Schema(type=OpenAPIType.STRING, description="only when there is one"),
+        },
+        required=["data"],
+    )
 
 
 def _headers() -> list[Parameter]:
@@ -74,23 +82,24 @@ def _headers() -> list[Parameter]:
     ]
 
 
-def _body_schema(body: type[Any]) -> Schema:
-    (top,), parts = msgspec.json.schema_components([body], ref_template="{name}")
-    found = _schema(top, parts)
-    found.description = INTEGERS_AS_TEXT
-    return found
+def _schema_of(kind: Any) -> Schema:
+    (top,), parts = msgspec.json.schema_components([kind], ref_template="{name}")
+    return _schema(top, parts)
 
 
 def _schema(node: Mapping[str, Any], parts: Mapping[str, Any]) -> Schema:
-    """A JSON Schema as the framework's value, references put in place (no body refers to itself)."""
+    """A JSON Schema as the framework's value, references put in place (no value refers to itself)."""
     if "$ref" in node:
         return _schema(parts[node["$ref"]], parts)
+    more = node.get("additionalProperties")
     return Schema(
         type=OpenAPIType(node["type"]) if "type" in node else None,
         properties={name: _schema(of, parts) for name, of in node.get("properties", {}).items()} or None,
         required=node.get("required") or None,
-        items=_schema(node["items"], parts) if "items" in node else None,
+        additional_properties=_schema(more, parts) if isinstance(more, dict) else None,
+        items=_schema(node["items"], parts) if isinstance(node.get("items"), dict) else None,
         any_of=[_schema(one, parts) for one in node["anyOf"]] if "anyOf" in node else None,
+        enum=node.get("enum"),
         minimum=node.get("minimum"),
         maximum=node.get("maximum"),
     )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
-from litestar.params import FromPath
 
 from ringback.api.itnio.described import described
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
+from ringback.api.itnio.families import VOICE, Family
 from ringback.api.itnio.fields import decode
 from ringback.api.itnio.signature import check_address, check_signature, check_timestamp, required_headers
 from ringback.store import accounts, flows, sqlite_reads
@@ -35,15 +35,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: The published front doors; both lead to the same operations.
-PREFIXES = ("/voice", "/v3/voice")
 #: Bodies of operations that take no numbers. Decoding holds up everything else, and nothing honest is larger.
 SMALL_BODY_MEGABYTES = 1
 #: A sender that is silent for so long in the middle of a body is given up.
 BODY_SILENCE_SECONDS = 30.0
 
 AnyRequest = Request[Any, Any, Any]
-PathKey = FromPath[str]
 B = TypeVar("B")
 
 
@@ -83,10 +80,11 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Success(msgspec.Struct, frozen=True):
-    """The answer's data, and a warning about a request that succeeded all the same."""
+    """The answer's data, and a warning about a request that succeeded all the same. ``also``: what stands beside."""
 
     data: Any = None
     warning: str = ""
+    also: dict[str, Any] = {}
 
 
 if TYPE_CHECKING:
@@ -94,58 +92,71 @@ if TYPE_CHECKING:
 
 
 def post_route(
-    door: Door, path: str, body: type[B], operation: Operation[B], *, max_megabytes: int = SMALL_BODY_MEGABYTES
+    door: Door,
+    path: str,
+    body: type[B],
+    operation: Operation[B],
+    *,
+    answers: Any = None,
+    family: Family = VOICE,
+    max_megabytes: int = SMALL_BODY_MEGABYTES,
 ) -> list[HTTPRouteHandler]:
-    """A POST operation under every prefix. ``max_megabytes`` is the largest body it reads."""
+    """A POST operation under every prefix of its family.
+
+    ``answers`` is the type of the answer's data, for the description. ``max_megabytes`` is the largest body it reads.
+    """
 
     async def run(call: Call, request: AnyRequest) -> Success:
         return await operation(call, decode(await _read_body(request, max_megabytes), body))
 
-    text = cleandoc(operation.__doc__ or path)
-    return [_post(door, prefix + path, body, text, run) for prefix in PREFIXES]
+    operations = [(post, prefix + path) for prefix in family.prefixes]
+    return _handlers(door, family, operations, described(body, answers), operation.__doc__ or path, run)
 
 
-def get_route(door: Door, path: str, operation: Operation[str]) -> list[HTTPRouteHandler]:
-    """A GET operation under every prefix; what stands behind the path's last slash is its body."""
-    text = cleandoc(operation.__doc__ or path)
-    return [_get(door, prefix + path, text, operation) for prefix in PREFIXES]
+def get_route(
+    door: Door, path: str, operation: Operation[str], *, answers: Any = None, family: Family = VOICE
+) -> list[HTTPRouteHandler]:
+    """A GET operation under every prefix of its family; what stands behind the path's last slash is its body."""
+
+    async def run(call: Call, request: AnyRequest) -> Success:
+        return await operation(call, str(request.path_params["key"]))
+
+    operations = [(get, f"{prefix}{path}/{{key:str}}") for prefix in family.prefixes]
+    return _handlers(door, family, operations, described(None, answers), operation.__doc__ or path, run)
 
 
-def _post(
-    door: Door, path: str, body: type[Any], text: str, run: Callable[[Call, AnyRequest], Awaitable[Success]]
-) -> HTTPRouteHandler:
-    @post(
-        path,
-        status_code=200,
-        operation_id=_operation_id(path),
-        operation_class=described(body),
-        summary=text.partition("\n")[0],
-        description=text,
-    )
+def _handlers(
+    door: Door,
+    family: Family,
+    operations: list[tuple[Callable[..., Any], str]],
+    operation_class: type[Any],
+    text: str,
+    run: Callable[[Call, AnyRequest], Awaitable[Success]],
+) -> list[HTTPRouteHandler]:
+    text = cleandoc(text)
+
     async def handle(request: AnyRequest) -> Response[bytes]:
-        return await _answer(door, request, lambda call: run(call, request))
+        return await _answer(door, family, request, lambda call: run(call, request))
 
-    return handle
-
-
-def _get(door: Door, path: str, text: str, operation: Operation[str]) -> HTTPRouteHandler:
-    @get(
-        f"{path}/{{key:str}}",
-        operation_id=_operation_id(path),
-        operation_class=described(None),
-        summary=text.partition("\n")[0],
-        description=text,
-    )
-    async def handle(request: AnyRequest, key: PathKey) -> Response[bytes]:
-        return await _answer(door, request, lambda call: operation(call, key))
-
-    return handle
+    return [
+        method(
+            path,
+            status_code=200,
+            operation_id=_operation_id(path),
+            operation_class=operation_class,
+            summary=text.partition("\n")[0],
+            description=text,
+        )(handle)
+        for method, path in operations
+    ]
 
 
-async def _answer(door: Door, request: AnyRequest, run: Callable[[Call], Awaitable[Success]]) -> Response[bytes]:
+async def _answer(
+    door: Door, family: Family, request: AnyRequest, run: Callable[[Call], Awaitable[Success]]
+) -> Response[bytes]:
     envelope = "both"
     try:
-        api_key, timestamp, signature = required_headers(request.headers)
+        api_key, timestamp, signature = required_headers(request.headers, family.missing_header)
         found = await door.accounts.get(api_key)
         account = check_signature(found, api_key=api_key, timestamp=timestamp, signature=signature)
         # Only from here on, or an answer's form would tell which keys exist.
@@ -156,11 +167,11 @@ async def _answer(door: Door, request: AnyRequest, run: Callable[[Call], Awaitab
         check_address(account, request.client.host if request.client else "")
         done = await run(Call(door, account))
     except VendorError as error:
-        return answer(error.code, error.message, envelope=envelope)
+        return answer(family.code(error.code), error.message, envelope=envelope)
     except Exception:
         log.exception("request_failed", path=request.url.path)
         return answer(Code.SYSTEM, "system exception; the server's log tells more", envelope=envelope)
-    return answer(Code.SUCCESS, "success", done.data, envelope=envelope, warning=done.warning)
+    return answer(Code.SUCCESS, "success", done.data, envelope=envelope, warning=done.warning, also=done.also)
 
 
 async def _read_body(request: AnyRequest, max_megabytes: int) -> bytes:
@@ -199,4 +210,5 @@ async def _next_chunk(request: AnyRequest) -> tuple[bytes, bool]:
 
 
 def _operation_id(path: str) -> str:
-    return "itnio" + "".join(part[:1].upper() + part[1:] for part in path.split("/") if part)
+    parts = (part for part in path.split("/") if part and not part.startswith("{"))
+    return "itnio" + "".join(part[:1].upper() + part[1:] for part in parts)

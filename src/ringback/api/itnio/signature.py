@@ -31,13 +31,16 @@ def sign(api_key: str, api_secret: str, timestamp: str) -> str:
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
-def required_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
-    """API key, timestamp and signature as sent. Raises :class:`VendorError` naming the one that is missing."""
+def required_headers(headers: Mapping[str, str], codes: Mapping[str, int]) -> tuple[str, str, str]:
+    """API key, timestamp and signature as sent. Raises :class:`VendorError` naming the one that is missing.
+
+    ``codes``: which code that is, by the header's name, where a family has such.
+    """
     values = []
     for name in ("Api-Key", "Timestamp", "Sign"):
         value = headers.get(name.lower(), "").strip()
         if not value:
-            raise VendorError(Code.AUTHENTICATION, f"the {name} header is missing")
+            raise VendorError(codes.get(name, Code.AUTHENTICATION), f"the {name} header is missing")
         values.append(value)
     return values[0], values[1], values[2]
 
