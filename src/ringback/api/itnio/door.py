@@ -25,7 +25,7 @@ from ringback.store.accounts import Account
 from ringback.store.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -110,7 +110,9 @@ def post_route(
         return await operation(call, decode(await _read_body(request, max_megabytes), body))
 
     operations = [(post, prefix + path) for prefix in family.prefixes]
-    return _handlers(door, family, operations, described(body, answers), operation.__doc__ or path, run)
+    return _handlers(
+        door, family, run, operations, operation_class=described(body, answers), text=operation.__doc__ or path
+    )
 
 
 def get_route(
@@ -122,16 +124,19 @@ def get_route(
         return await operation(call, str(request.path_params["key"]))
 
     operations = [(get, f"{prefix}{path}/{{key:str}}") for prefix in family.prefixes]
-    return _handlers(door, family, operations, described(None, answers), operation.__doc__ or path, run)
+    return _handlers(
+        door, family, run, operations, operation_class=described(None, answers), text=operation.__doc__ or path
+    )
 
 
 def _handlers(
     door: Door,
     family: Family,
-    operations: list[tuple[Callable[..., Any], str]],
+    run: Callable[[Call, AnyRequest], Awaitable[Success]],
+    operations: Sequence[tuple[Callable[..., Any], str]],
+    *,
     operation_class: type[Any],
     text: str,
-    run: Callable[[Call, AnyRequest], Awaitable[Success]],
 ) -> list[HTTPRouteHandler]:
     text = cleandoc(text)
 
