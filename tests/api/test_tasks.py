@@ -241,9 +241,15 @@ def test_a_task_has_the_voice_pages_figures(world: World) -> None:
             "mdfTime": before["mdfTime"],
             "finishTime": None,
             "appId": "default",
+            "source": None,
+            "voiceFileId": None,
             "calloutRate": 1,
+            "keyFeedbackNum": 0,
+            "uploadName": None,
+            "lan": None,
             "callDuration": 15,
             "maxCalls": 40,
+            "loopCount": None,
             "callTotal": 3,
             "acd": 7,
             "scriptId": world.plain,
@@ -268,13 +274,15 @@ def test_all_named_tasks_are_cancelled_or_none(world: World) -> None:
         await world.submit()
         foreign = await world.send(tenant=world.other)
         before = await world.contents()
-        for bad, message in (
-            (finished, f"taskIdList: task {finished} is finished and cannot be cancelled"),
-            (foreign, f"taskIdList: there is no task {foreign}"),
-            (4711, "taskIdList: there is no task 4711"),
+        for bad, code, message in (
+            ([finished], -54, f"taskIdList: task {finished} is finished and cannot be cancelled"),
+            ([foreign], -24, f"taskIdList: there is no task {foreign}"),
+            ([4711], -24, "taskIdList: there is no task 4711"),
+            ([2**63 - 1], -24, "taskIdList: there is no task 9223372036854775807"),
+            ([calling] * 999, -23, "taskIdList: holds 1001 tasks, at most 1000"),
         ):
-            done = await world.post(CANCEL, {"taskIdList": [waiting, calling, bad]})
-            assert (done["code"], done["msg"]) == (-22, message)
+            done = await world.post(CANCEL, {"taskIdList": [waiting, calling, *bad]})
+            assert (done["code"], done["msg"]) == (code, message)
             assert await world.contents() == before
         done = await world.post(CANCEL, {"taskIdList": [waiting, calling, waiting, str(calling)]})
         assert (done["code"], done["data"]) == (0, None)
@@ -282,7 +290,7 @@ def test_all_named_tasks_are_cancelled_or_none(world: World) -> None:
         assert (await world.detail(flow["keyId"]))["status"] == 3
         again = await world.post(CANCEL, {"taskIdList": [waiting]})
         assert (again["code"], again["msg"]) == (
-            -22,
+            -54,
             f"taskIdList: task {waiting} is cancelled and cannot be cancelled",
         )
 

@@ -14,7 +14,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
-from ringback.api.itnio import recall_flows, tasks
+from ringback.api.itnio import agent_tasks, recall_flows, tasks
 from ringback.api.itnio.door import Door
 from ringback.api.itnio.envelope import answer, bad
 from ringback.api.itnio.families import OWN_PREFIXES
@@ -23,6 +23,8 @@ from ringback.store import provenance
 from ringback.store.database import StoreUnavailable
 
 if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
     from ringback.clock import Clock
     from ringback.settings import Settings
     from ringback.store.database import Store
@@ -59,7 +61,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
         return Response(await metrics_text(store, clock.now_ms()), headers={"content-type": CONTENT_TYPE})
 
     return Litestar(
-        route_handlers=[live, ready, metrics, *tasks.routes(door), *recall_flows.routes(door)],
+        route_handlers=[live, ready, metrics, *_vendor_routes(door)],
         lifespan=[door.open],
         exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
         # The description alone: the pages that show it load their scripts from elsewhere.
@@ -71,6 +73,11 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
         # The framework would set up logging for the whole process; that is for whoever starts it.
         logging_config=None,
     )
+
+
+def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
+    families = (agent_tasks, tasks, recall_flows)
+    return [route for family in families for route in family.routes(door)]
 
 
 def _not_routed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

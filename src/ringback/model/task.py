@@ -78,7 +78,11 @@ class NumberList(msgspec.Struct, frozen=True):
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A group call as it is asked for, numbers apart. ``send_at`` is epoch ms, ``None`` for at once."""
+    """A group call as it is asked for, numbers apart. ``send_at`` is epoch ms, ``None`` for at once.
+
+    ``called_info`` is told again with every result. ``report_last``: of a number that is recalled, only the last result
+    is reported.
+    """
 
     name: str
     template_id: int
@@ -86,6 +90,9 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str = ""
     send_at: int | None = None
     limits: Limits = Limits()
+    kind: TaskKind = TaskKind.AGENT
+    called_info: str = ""
+    report_last: bool = False
 
     def checked(self) -> TaskSpec:
         """Itself, when everything is in range. Raises :class:`InvalidTask`."""

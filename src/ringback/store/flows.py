@@ -16,7 +16,7 @@ from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, due_at
 from ringback.model.states import FlowState
 from ringback.store.lookups import ByKey
-from ringback.store.schema import flow, node, task
+from ringback.store.schema import flow, node, task, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,12 +33,16 @@ class FlowWrongState(Exception):
 
 
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One round. ``left_out`` is a JSON object: why calls of the previous task did not qualify, with counts."""
+    """One round. ``left_out`` is a JSON object: why calls of the previous task did not qualify, with counts.
+
+    ``voice_node``: see :func:`ringback.store.templates.add`.
+    """
 
     id: int
     position: int
     state: FlowState
     template_id: int
+    voice_node: str | None
     task_id: int | None
     due_at: int | None
     qualified: int | None
@@ -246,6 +250,7 @@ _DETAIL = (
         node.c.position,
         node.c.state.label("node_state"),
         node.c.template_id,
+        template.c.voice_node,
         node.c.task_id,
         node.c.due_at,
         node.c.qualified,
@@ -255,6 +260,7 @@ _DETAIL = (
         node.c.reason.label("node_reason"),
     )
     .join(node, node.c.flow_id == flow.c.id)
+    .join(template, template.c.id == node.c.template_id)
     .order_by(flow.c.id, node.c.position)
 )
 
@@ -283,6 +289,7 @@ def _details(rows: Iterable[Any]) -> dict[int, FlowDetail]:
                 position=row.position,
                 state=FlowState(row.node_state),
                 template_id=row.template_id,
+                voice_node=row.voice_node,
                 task_id=row.task_id,
                 due_at=row.due_at,
                 qualified=row.qualified,

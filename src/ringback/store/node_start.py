@@ -88,6 +88,9 @@ _CLAIM = (
         _parent.c.name,
         _parent.c.caller_id,
         _parent.c.limits,
+        _parent.c.kind,
+        _parent.c.called_info,
+        _parent.c.report_last,
     )
     .join(flow, flow.c.id == node.c.flow_id)
     .join(_parent, _parent.c.id == flow.c.parent_task_id)
@@ -170,6 +173,9 @@ async def _insert_tasks(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> list[_
                 "template_id": one.row.template_id,
                 "caller_id": one.row.caller_id,
                 "limits": one.row.limits,
+                "kind": one.row.kind,
+                "called_info": one.row.called_info,
+                "report_last": one.row.report_last,
                 "send_at": now_ms,
                 "total": one.qualified,
                 "queued": one.qualified,

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
-from ringback.model.task import Limits
+from ringback.model.task import Limits, TaskKind
 from ringback.store import dialects, lanes, nodes, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.bulk import insert_plain
@@ -48,6 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: int
     started_at: int | None
     finished_at: int | None
+    kind: TaskKind
 
     @property
     def called(self) -> int:
@@ -80,6 +81,9 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
         "caller_id": spec.caller_id,
         "limits": msgspec.json.encode(spec.limits).decode(),
         "send_at": now_ms if spec.send_at is None else spec.send_at,
+        "kind": spec.kind,
+        "called_info": spec.called_info,
+        "report_last": spec.report_last,
         "total": len(calls),
         "queued": len(calls),
         "created_at": now_ms,
@@ -124,6 +128,7 @@ async def page(
     states: frozenset[TaskState] = frozenset(),
     application_id: int | None = None,
     name_part: str = "",
+    kinds: frozenset[TaskKind] = frozenset(),
     limit: int,
     offset: int,
 ) -> tuple[int, list[Task]]:
@@ -131,6 +136,8 @@ async def page(
     wanted = [task.c.account_id == account_id, task.c.created_at.between(created_from, created_to)]
     if states:
         wanted.append(task.c.state.in_(states))
+    if kinds:
+        wanted.append(task.c.kind.in_(kinds))
     if application_id is not None:
         wanted.append(task.c.application_id == application_id)
     if name_part:
@@ -138,6 +145,12 @@ async def page(
     total = await tx.scalar(select(func.count()).select_from(task).where(*wanted))
     rows = await tx.execute(_COLUMNS.where(*wanted).order_by(task.c.id.desc()).limit(limit).offset(offset))
     return total or 0, [_task(row) for row in rows]
+
+
+async def count_with_keys(tx: Tx, task_id: int) -> int:
+    """How many calls of a task had a key pressed."""
+    pressed = (call.c.task_id == task_id, call.c["keys"] != "")
+    return int(await tx.scalar(select(func.count()).select_from(call).where(*pressed)) or 0)
 
 
 async def running(tx: Tx) -> list[Task]:
@@ -263,6 +276,7 @@ _COLUMNS = select(
     task.c.modified_at,
     task.c.started_at,
     task.c.finished_at,
+    task.c.kind,
 ).join(application, application.c.id == task.c.application_id)
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Task))
@@ -272,4 +286,5 @@ def _task(row: object) -> Task:
     values = {name: getattr(row, name) for name in _FIELDS}
     values["limits"] = msgspec.json.decode(values["limits"], type=Limits)
     values["state"] = TaskState(values["state"])
+    values["kind"] = TaskKind(values["kind"])
     return Task(**values)

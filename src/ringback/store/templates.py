@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from ringback.model.template import Template
 from ringback.store.schema import template, template_audio
@@ -17,18 +19,37 @@ if TYPE_CHECKING:
 
 
 class StoredTemplate(msgspec.Struct, frozen=True):
-    """A template with its id; ``retired`` ones start no more tasks."""
+    """A template with its id; ``retired`` ones start no more tasks. ``voice_node``: see :func:`add`."""
 
     id: int
     retired: bool
     template: Template
+    voice_node: str | None = None
 
 
-async def add(tx: Tx, value: Template, audio: Mapping[str, bytes], *, account_id: int | None, now_ms: int) -> int:
-    """Store a template with its audio (PCM by file name), for one account or for all. Returns its id."""
+async def add(
+    tx: Tx,
+    value: Template,
+    audio: Mapping[str, bytes],
+    *,
+    account_id: int | None,
+    now_ms: int,
+    voice_node: str | None = None,
+) -> int:
+    """Store a template with its audio (PCM by file name), for one account or for all. Returns its id.
+
+    ``voice_node``: the vendor's voice node that it was made from, as JSON; ``None`` for an agent template.
+    """
     inserted = await tx.execute(
         insert(template)
-        .values(account_id=account_id, name=value.name, body=msgspec.json.encode(value).decode(), created_at=now_ms)
+        .values(
+            account_id=account_id,
+            name=value.name,
+            body=msgspec.json.encode(value).decode(),
+            created_at=now_ms,
+            voice_node=voice_node,
+            digest=None if voice_node is None else _digest(voice_node),
+        )
         .returning(template.c.id)
     )
     template_id = int(inserted.scalar_one())
@@ -40,21 +61,44 @@ async def add(tx: Tx, value: Template, audio: Mapping[str, bytes], *, account_id
     return template_id
 
 
+async def of_voice_node(
+    tx: Tx, voice_node: str, value: Template, audio: Mapping[str, bytes], *, account_id: int, now_ms: int
+) -> int:
+    """The account's template made from that voice node, stored unless it has it. Equal nodes share one. Returns its id.
+
+    A file that a node plays is named by its id, and what an id names never changes.
+    """
+    same = select(template.c.id).where(template.c.account_id == account_id, template.c.digest == _digest(voice_node))
+    found = await tx.scalar(same)
+    if found is not None:
+        return int(found)
+    try:
+        async with tx.begin_nested():
+            return await add(tx, value, audio, account_id=account_id, now_ms=now_ms, voice_node=voice_node)
+    except IntegrityError:  # somebody else has just stored it
+        return int((await tx.execute(same)).scalar_one())
+
+
+def _digest(voice_node: str) -> str:
+    return hashlib.sha256(voice_node.encode()).hexdigest()
+
+
 async def usable(tx: Tx, account_id: int, template_id: int) -> StoredTemplate | None:
-    """The template, when this account may use it and it is not retired."""
+    """The agent template, when this account may use it and it is not retired."""
     found = await get(tx, template_id, account_id=account_id)
-    return None if found is None or found.retired else found
+    return None if found is None or found.retired or found.voice_node is not None else found
 
 
 async def get(tx: Tx, template_id: int, *, account_id: int | None = None) -> StoredTemplate | None:
     """The template; with ``account_id`` only when that account may use it."""
-    query = select(template.c.retired_at, template.c.body).where(template.c.id == template_id)
+    query = select(template.c.retired_at, template.c.body, template.c.voice_node).where(template.c.id == template_id)
     if account_id is not None:
         query = query.where(or_(template.c.account_id.is_(None), template.c.account_id == account_id))
     row = (await tx.execute(query)).one_or_none()
     if row is None:
         return None
-    return StoredTemplate(template_id, row.retired_at is not None, msgspec.json.decode(row.body, type=Template))
+    body = msgspec.json.decode(row.body, type=Template)
+    return StoredTemplate(template_id, row.retired_at is not None, body, row.voice_node)
 
 
 async def audio_of(tx: Tx, template_id: int) -> dict[str, bytes]:
@@ -66,8 +110,9 @@ async def audio_of(tx: Tx, template_id: int) -> dict[str, bytes]:
 
 
 async def listed(tx: Tx) -> list[tuple[int, str, bool]]:
-    """Every template: id, name, whether it is retired; oldest first."""
-    rows = await tx.execute(select(template.c.id, template.c.name, template.c.retired_at).order_by(template.c.id))
+    """Every agent template: id, name, whether it is retired; oldest first."""
+    of_agents = select(template.c.id, template.c.name, template.c.retired_at).where(template.c.voice_node.is_(None))
+    rows = await tx.execute(of_agents.order_by(template.c.id))
     return [(row.id, row.name, row.retired_at is not None) for row in rows]
 
 

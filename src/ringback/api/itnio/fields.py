@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -169,10 +169,8 @@ def local_time(text: str, field: str, time_zone: str) -> int:
     return int(moment.replace(tzinfo=ZoneInfo(time_zone)).timestamp() * 1000)
 
 
-def local_text(at_ms: int | None, time_zone: str) -> str | None:
-    """A ``LocalDateTime`` in the account's zone; ``None`` stays ``None``."""
-    if at_ms is None:
-        return None
+def local_text(at_ms: int, time_zone: str) -> str:
+    """A ``LocalDateTime`` in the account's zone."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(time_zone)).strftime(_FORMAT)
 
 
@@ -188,17 +186,6 @@ def paging(current: int, size: int) -> tuple[int, int]:
     check_range(current, "current", 1, 2**31 - 1)
     check_range(size, "size", 1, 100)
     return size, (current - 1) * size
-
-
-def page_body(total: int, current: int, size: int, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """``data`` of a paged answer."""
-    return {
-        "total": total,
-        "size": size,
-        "current": current,
-        "pages": -(-total // size),
-        "records": records,
-    }
 
 
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from ringback.api.itnio.answers import FlowListedOut, Page, RecallDetailOut, RecallNodeOut, page_of
 from ringback.api.itnio.door import Call, Success, post_route
 from ringback.api.itnio.envelope import VendorError, bad
 from ringback.api.itnio.fields import (
@@ -14,7 +17,6 @@ from ringback.api.itnio.fields import (
     RecallUpdateIn,
     local_text,
     local_time,
-    page_body,
     paging,
 )
 from ringback.model.audience import RecallType
@@ -22,7 +24,7 @@ from ringback.model.flow import FlowSpec, InvalidFlow
 from ringback.model.states import FlowState
 from ringback.store import flow_pages, flows, records, templates
 from ringback.store.database import News
-from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
+from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState, NodeDetail
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -43,8 +45,8 @@ STATUS = {
 def routes(door: Door) -> list[HTTPRouteHandler]:
     """The operations of this family."""
     return [
-        *post_route(door, "/recallFlow/queryDetail", RecallDetailIn, query_detail),
-        *post_route(door, "/recallFlow/queryPage", FlowQueryIn, query_page),
+        *post_route(door, "/recallFlow/queryDetail", RecallDetailIn, query_detail, answers=RecallDetailOut),
+        *post_route(door, "/recallFlow/queryPage", FlowQueryIn, query_page, answers=Page[FlowListedOut]),
         *post_route(door, "/recallFlow/update", RecallUpdateIn, update),
         *post_route(door, "/recallFlow/cancel", RecallCancelIn, cancel),
     ]
@@ -56,27 +58,14 @@ async def query_detail(call: Call, wanted: RecallDetailIn) -> Success:
     if found is None or found.account_id != call.account.id:
         raise bad("keyId", f"there is no recall flow {wanted.keyId}")
     return Success(
-        {
-            "keyId": found.id,
-            "recallInterval": found.interval_minutes,
-            "recallNum": found.rounds,
-            "recallType": int(found.recall_type),
-            "status": STATUS[found.state],
-            "nodeList": [
-                {
-                    "keyId": node.id,
-                    "taskId": node.task_id,
-                    "nodeStatus": STATUS[node.state],
-                    "scriptId": node.template_id,
-                }
-                for node in found.nodes
-            ],
-            "total": 1,
-            "size": 1,
-            "current": 1,
-            "searchCount": True,
-            "pages": 1,
-        }
+        RecallDetailOut(
+            keyId=found.id,
+            recallInterval=found.interval_minutes,
+            recallNum=found.rounds,
+            recallType=int(found.recall_type),
+            status=STATUS[found.state],
+            nodeList=[_node(node) for node in found.nodes],
+        )
     )
 
 
@@ -96,21 +85,21 @@ async def query_page(call: Call, wanted: FlowQueryIn) -> Success:
             limit=limit,
             offset=offset,
         )
-    records: list[dict[str, Any]] = [
-        {
-            "keyId": row.id,
-            "taskId": row.parent_task_id,
-            "taskName": row.task_name,
-            "createTime": local_text(row.created_at, zone),
-            "recallType": row.recall_type,
-            "recallInterval": row.interval_minutes,
-            "recallNum": row.rounds,
-            "finishNum": row.finished,
-            "status": STATUS[row.state],
-        }
+    found = [
+        FlowListedOut(
+            keyId=row.id,
+            taskId=row.parent_task_id,
+            taskName=row.task_name,
+            createTime=local_text(row.created_at, zone),
+            recallType=row.recall_type,
+            recallInterval=row.interval_minutes,
+            recallNum=row.rounds,
+            finishNum=row.finished,
+            status=STATUS[row.state],
+        )
         for row in rows
     ]
-    return Success(page_body(total, wanted.current, wanted.size, records))
+    return Success(page_of(total, wanted.current, wanted.size, found))
 
 
 async def update(call: Call, wanted: RecallUpdateIn) -> Success:
@@ -145,6 +134,16 @@ async def cancel(call: Call, wanted: RecallCancelIn) -> Success:
         except (FlowNotFound, FlowWrongState) as error:
             raise bad("id", str(error)) from None
     return Success()
+
+
+def _node(node: NodeDetail) -> RecallNodeOut:
+    if node.voice_node is None:
+        return RecallNodeOut(
+            keyId=node.id, taskId=node.task_id, nodeStatus=STATUS[node.state], scriptId=node.template_id
+        )
+    made_with: dict[str, Any] = msgspec.json.decode(node.voice_node)
+    known = {name: made_with[name] for name in RecallNodeOut.__struct_fields__ if name in made_with}
+    return RecallNodeOut(keyId=node.id, taskId=node.task_id, nodeStatus=STATUS[node.state], **known)
 
 
 async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str) -> FlowSpec:

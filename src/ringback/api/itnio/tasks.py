@@ -1,53 +1,25 @@
-"""``group/call``: agent tasks, made, listed, cancelled and looked at."""
+"""``group/call``: tasks, listed, cancelled and looked at."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from ringback.api.itnio.answers import Page, TaskDetailOut, TaskListedOut, page_of
 from ringback.api.itnio.door import Call, Success, get_route, post_route
 from ringback.api.itnio.envelope import Code, VendorError, bad
-from ringback.api.itnio.fields import (
-    NumberIn,
-    PeriodIn,
-    SendAgentIn,
-    TaskCancelIn,
-    TaskQueryIn,
-    check_range,
-    local_text,
-    local_time,
-    page_body,
-    paging,
-)
-from ringback.api.itnio.recall_flows import flow_spec, text_variables, unknown_template
-from ringback.model.numbers import parse_callee
+from ringback.api.itnio.fields import TaskCancelIn, TaskQueryIn, local_text, local_time, paging
 from ringback.model.states import TaskState
-from ringback.model.task import (
-    DEFAULT_CALL_SECONDS,
-    DEFAULT_RING_SECONDS,
-    MAX_NAMED_PROBLEMS,
-    MAX_NUMBERS,
-    TEXT_NAMES,
-    InvalidTask,
-    Limits,
-    NumberList,
-    TaskSpec,
-    build_numbers,
-)
-from ringback.model.windows import MAX_WINDOWS, Window, parse_window
+from ringback.model.task import TaskKind
 from ringback.roles.control import cancel_tasks
-from ringback.store import accounts, candidates, flows, tasks, templates
-from ringback.store.accounts import NameTaken
-from ringback.store.database import News
+from ringback.store import tasks, templates
 from ringback.store.tasks import Task, TaskNotFound, TaskWrongState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from litestar.handlers import HTTPRouteHandler
 
     from ringback.api.itnio.door import Door
-    from ringback.model.flow import FlowSpec
 
 #: Task states as the vendor numbers them.
 STATUS = {
@@ -62,68 +34,17 @@ STATUS = {
 _BY_STATUS = {number: state for state, number in STATUS.items()}
 #: The only task type there is here: an AI-agent group call.
 AGENT_TASK = 3
-#: More numbers than this are checked on another thread, so that dialling goes on meanwhile.
-MANY_NUMBERS = 1_000
+#: The most tasks that one request cancels.
+MAX_CANCELLED = 1_000
 
 
 def routes(door: Door) -> list[HTTPRouteHandler]:
     """The operations of this family."""
-    largest = door.settings.max_body_megabytes
     return [
-        *post_route(door, "/group/call/send/agent", SendAgentIn, send_agent, max_megabytes=largest),
-        *post_route(door, "/group/call/query", TaskQueryIn, query),
+        *post_route(door, "/group/call/query", TaskQueryIn, query, answers=Page[TaskListedOut]),
         *post_route(door, "/group/call/cancel", TaskCancelIn, cancel),
-        *get_route(door, "/group/call/detail", detail),
+        *get_route(door, "/group/call/detail", detail, answers=TaskDetailOut),
     ]
-
-
-async def send_agent(call: Call, asked: SendAgentIn) -> Success:
-    """Make a task, and its recall flow when asked for. ``data`` is the task's id."""
-    if len(asked.numberInfoList) > MAX_NUMBERS:
-        raise bad("numberInfoList", f"holds {len(asked.numberInfoList)} numbers, at most {MAX_NUMBERS}")
-    template_id = _template_id(asked)
-    async with call.door.store.read() as tx:
-        application = await accounts.application_of(tx, call.account.id, asked.appId)
-        stored = await templates.usable(tx, call.account.id, template_id)
-        flow = None
-        needed: frozenset[str] = frozenset()
-        if asked.recallFlow is not None:
-            flow = await flow_spec(tx, call.account.id, asked.recallFlow, prefix="recallFlow.")
-            needed = await text_variables(tx, flow)
-    if application is None:
-        raise bad("appId", f"there is no application {asked.appId!r}")
-    if stored is None:
-        raise unknown_template("agentId" if asked.agentId is not None else "scriptId", template_id)
-    try:
-        spec = _task_spec(call, asked, template_id, application.id).checked()
-        # A number must have the texts of every round, for any of them may call it.
-        needed |= frozenset(stored.template.text_variables())
-        if len(asked.numberInfoList) > MANY_NUMBERS:
-            numbers = await asyncio.to_thread(_numbers, asked, needed)
-        else:
-            numbers = _numbers(asked, needed)
-    except InvalidTask as error:
-        raise VendorError(Code.PARAMETER, str(error)) from None
-    task_id = await _store(call, spec, numbers, flow)
-    call.door.store.announce(News.WORK)
-    return Success(task_id, await _warning(asked, numbers))
-
-
-async def _store(call: Call, spec: TaskSpec, numbers: NumberList, flow: FlowSpec | None) -> int:
-    async with call.door.store.write() as tx:
-        try:
-            task_id = await tasks.create(tx, call.account.id, spec, numbers.calls, call.now_ms)
-        except NameTaken as error:
-            raise VendorError(Code.EXISTS, str(error)) from None
-        # It would wait for ever: refused, and with it all that was stored here.
-        refused = await candidates.caller_id_refused(tx, task_id, engine=call.door.settings.telephony)
-        if refused is not None:
-            raise bad("displayNum", refused)
-        if flow is not None:
-            await flows.create(
-                tx, call.account.id, task_id, flow, parent_template_id=spec.template_id, now_ms=call.now_ms
-            )
-    return task_id
 
 
 async def query(call: Call, wanted: TaskQueryIn) -> Success:
@@ -151,21 +72,26 @@ async def query(call: Call, wanted: TaskQueryIn) -> Success:
             states=frozenset(_BY_STATUS[number] for number in filters.statusList or ()),
             application_id=filters.idxAppId,
             name_part=(filters.searchCondition or "").strip(),
+            kinds=frozenset({TaskKind.AGENT}) if of_ai_pages else frozenset(),
             limit=limit,
             offset=offset,
         )
     records = [_listed(task, zone, of_ai_pages=of_ai_pages) for task in found]
-    return Success(page_body(total, wanted.current, wanted.size, records))
+    return Success(page_of(total, wanted.current, wanted.size, records))
 
 
 async def cancel(call: Call, wanted: TaskCancelIn) -> Success:
     """Cancel tasks: all of those named, or none."""
     if not wanted.taskIdList:
         raise bad("taskIdList", "must hold at least one task")
+    if len(wanted.taskIdList) > MAX_CANCELLED:
+        raise VendorError(Code.LIMIT, f"taskIdList: holds {len(wanted.taskIdList)} tasks, at most {MAX_CANCELLED}")
     try:
         await cancel_tasks(call.door.store, call.door.clock, wanted.taskIdList, account_id=call.account.id)
-    except (TaskNotFound, TaskWrongState) as error:
-        raise bad("taskIdList", str(error)) from None
+    except TaskNotFound as error:
+        raise VendorError(Code.NOT_FOUND, f"taskIdList: {error}") from None
+    except TaskWrongState as error:
+        raise VendorError(Code.TASK_WRONG, f"taskIdList: {error}") from None
     return Success()
 
 
@@ -175,132 +101,81 @@ async def detail(call: Call, key: str) -> Success:
         raise bad("id", "must be a task id")
     async with call.door.store.read() as tx:
         task = await tasks.get(tx, int(key), account_id=call.account.id)
-    if task is None:
-        raise bad("id", f"there is no task {key}")
+        if task is None:
+            raise bad("id", f"there is no task {key}")
+        stored = await templates.get(tx, task.template_id)
+        pressed = await tasks.count_with_keys(tx, task.id)
+    node = VoiceNodeShown() if stored is None or stored.voice_node is None else _shown(stored.voice_node)
     zone = call.account.time_zone
+
+    def text(at_ms: int | None) -> str | None:
+        return None if at_ms is None else local_text(at_ms, zone)
+
     return Success(
-        {
-            "jobId": task.id,
-            "taskName": task.name,
-            "displayNum": task.caller_id,
-            "text": None,
-            "status": STATUS[task.state],
-            "rate": _progress(task),
-            "numCnt": task.total,
-            "chargeLen": 0,
-            "success": task.answered,
-            "fail": task.failed,
-            "toseatNum": 0,
-            "successRate": _percent(task.answered, task.called),
-            "toseatNumRate": "0",
-            "sendTime": local_text(task.send_at, zone),
-            "createdTime": local_text(task.created_at, zone),
-            "mdfTime": local_text(task.modified_at, zone),
-            "finishTime": local_text(task.finished_at, zone),
-            "appId": task.app_id,
-            "calloutRate": task.limits.callout_rate,
-            "callDuration": task.talk_ms // 1000,
-            "maxCalls": task.limits.call_seconds,
-            "callTotal": task.called,
-            "acd": task.talk_ms // 1000 // task.answered if task.answered else 0,
-            "scriptId": task.template_id,
-        }
+        TaskDetailOut(
+            jobId=task.id,
+            taskName=task.name,
+            displayNum=task.caller_id,
+            text=node.text,
+            status=STATUS[task.state],
+            rate=_progress(task),
+            numCnt=task.total,
+            chargeLen=0,
+            success=task.answered,
+            fail=task.failed,
+            toseatNum=0,
+            successRate=_percent(task.answered, task.called),
+            toseatNumRate="0",
+            sendTime=text(task.send_at),
+            createdTime=text(task.created_at),
+            mdfTime=text(task.modified_at),
+            finishTime=text(task.finished_at),
+            appId=task.app_id,
+            source=node.source,
+            voiceFileId=node.voiceFileId,
+            calloutRate=task.limits.callout_rate,
+            keyFeedbackNum=pressed,
+            uploadName=node.uploadName,
+            lan=node.lan,
+            callDuration=task.talk_ms // 1000,
+            maxCalls=task.limits.call_seconds,
+            loopCount=node.loopCount,
+            callTotal=task.called,
+            acd=task.talk_ms // 1000 // task.answered if task.answered else 0,
+            scriptId=task.template_id,
+        )
     )
 
 
-def _template_id(asked: SendAgentIn) -> int:
-    if asked.agentId is None and asked.scriptId is None:
-        raise bad("agentId", "is missing")
-    if None not in (asked.agentId, asked.scriptId) and asked.agentId != asked.scriptId:
-        raise bad("scriptId", "differs from agentId; give one of them")
-    found = asked.agentId if asked.agentId is not None else asked.scriptId
-    assert found is not None
-    return found
+class VoiceNodeShown(msgspec.Struct, frozen=True):
+    """What is shown of the voice node of a task; an agent task has none."""
+
+    source: int | None = None
+    voiceFileId: str | None = None
+    uploadName: str | None = None
+    text: str | None = None
+    lan: str | None = None
+    loopCount: int | None = None
 
 
-def _task_spec(call: Call, asked: SendAgentIn, template_id: int, application_id: int) -> TaskSpec:
-    ring = DEFAULT_RING_SECONDS if asked.maxRingingTime is None else asked.maxRingingTime
-    longest = DEFAULT_CALL_SECONDS if asked.maxCalls is None else asked.maxCalls
-    callout_rate = 1 if asked.calloutRate is None else asked.calloutRate
-    zone = call.account.time_zone
-    return TaskSpec(
-        name=asked.taskName.strip(),
-        template_id=template_id,
-        application_id=application_id,
-        caller_id="" if asked.displayNum is None else str(asked.displayNum).strip(),
-        send_at=local_time(asked.sendTime, "sendTime", zone) if asked.sendTime else None,
-        limits=Limits(
-            ring_seconds=check_range(ring, "maxRingingTime", 20, 120),
-            call_seconds=check_range(longest, "maxCalls", 1, 999),
-            windows=_windows(asked.allowSendTime or []),
-            record=check_range(asked.enableRecording or 0, "enableRecording", 0, 1) == 1,
-            callout_rate=check_range(callout_rate, "calloutRate", 1, 100),
-        ),
+def _shown(voice_node: str) -> VoiceNodeShown:
+    return msgspec.json.decode(voice_node, type=VoiceNodeShown)
+
+
+def _listed(task: Task, zone: str, *, of_ai_pages: bool) -> TaskListedOut:
+    return TaskListedOut(
+        taskName=task.name,
+        status=STATUS[task.state],
+        rate=_progress(task),
+        numCnt=task.total,
+        callNum=task.called,
+        success=task.answered,
+        fail=task.failed,
+        createdTime=local_text(task.created_at, zone),
+        taskId=task.id if of_ai_pages else msgspec.UNSET,
+        jobId=msgspec.UNSET if of_ai_pages else task.id,
+        scriptId=task.template_id if of_ai_pages else msgspec.UNSET,
     )
-
-
-def _windows(periods: list[PeriodIn]) -> tuple[Window, ...]:
-    if len(periods) > MAX_WINDOWS:
-        raise bad("allowSendTime", f"has {len(periods)} periods, at most {MAX_WINDOWS}")
-    windows = []
-    for index, period in enumerate(periods):
-        try:
-            windows.append(parse_window(period.strTime, period.endTime))
-        except ValueError as error:
-            raise bad(f"allowSendTime[{index}]", str(error)) from None
-    return tuple(windows)
-
-
-def _numbers(asked: SendAgentIn, needed: frozenset[str]) -> NumberList:
-    return build_numbers(_entries(asked.numberInfoList), field="numberInfoList", needed_texts=needed)
-
-
-def _entries(numbers: list[NumberIn]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    for number in numbers:
-        texts = {name: value for name in TEXT_NAMES if (value := getattr(number, name)) is not None}
-        yield str(number.calleeNumber), texts
-
-
-async def _warning(asked: SendAgentIn, numbers: NumberList) -> str:
-    warnings = []
-    repeats = len(numbers.duplicates)
-    if repeats:
-        places = await asyncio.to_thread(_first_repeats, asked.numberInfoList)
-        named = ", ".join(f"numberInfoList[{place}]" for place in places)
-        also = f" and {repeats - len(places)} more" if repeats > len(places) else ""
-        warnings.append(f"{repeats} repeated numbers are dialled once: {named}{also}")
-    return "; ".join(warnings)
-
-
-def _first_repeats(numbers: list[NumberIn]) -> list[int]:
-    """Where the first few repeated numbers stand."""
-    seen = set()
-    places = []
-    for index, number in enumerate(numbers):
-        callee = parse_callee(str(number.calleeNumber))
-        if callee in seen:
-            places.append(index)
-            if len(places) == MAX_NAMED_PROBLEMS:
-                break
-        seen.add(callee)
-    return places
-
-
-def _listed(task: Task, zone: str, *, of_ai_pages: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "taskId" if of_ai_pages else "jobId": task.id,
-        "taskName": task.name,
-        "status": STATUS[task.state],
-        "rate": _progress(task),
-        "numCnt": task.total,
-        "callNum": task.called,
-        "success": task.answered,
-        "fail": task.failed,
-        "createdTime": local_text(task.created_at, zone),
-    }
-    if of_ai_pages:
-        record["scriptId"] = task.template_id
-    return record
 
 
 def _progress(task: Task) -> str:
