@@ -36,22 +36,22 @@ class RecallNodeOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     nodeStatus: int
     scriptId: int | UnsetType = UNSET
     source: int | UnsetType = UNSET
-    voiceFileId: str | None | UnsetType = UNSET
-    uploadName: str | None | UnsetType = UNSET
-    text: str | None | UnsetType = UNSET
-    lan: str | None | UnsetType = UNSET
-    speakingRate: float | None | UnsetType = UNSET
-    ssmlGender: int | None | UnsetType = UNSET
-    accent: str | int | None | UnsetType = UNSET
-    hangUpSms: int | None | UnsetType = UNSET
-    smsContent: str | None | UnsetType = UNSET
-    senderId: str | None | UnsetType = UNSET
-    feedbackPush: int | None | UnsetType = UNSET
-    feedbackValue: str | None | UnsetType = UNSET
-    successPush: int | None | UnsetType = UNSET
-    successPushTime: int | None | UnsetType = UNSET
-    failedPush: int | None | UnsetType = UNSET
-    ringPush: int | None | UnsetType = UNSET
+    voiceFileId: str | UnsetType | None = UNSET
+    uploadName: str | UnsetType | None = UNSET
+    text: str | UnsetType | None = UNSET
+    lan: str | UnsetType | None = UNSET
+    speakingRate: float | UnsetType | None = UNSET
+    ssmlGender: int | UnsetType | None = UNSET
+    accent: str | int | UnsetType | None = UNSET
+    hangUpSms: int | UnsetType | None = UNSET
+    smsContent: str | UnsetType | None = UNSET
+    senderId: str | UnsetType | None = UNSET
+    feedbackPush: int | UnsetType | None = UNSET
+    feedbackValue: str | UnsetType | None = UNSET
+    successPush: int | UnsetType | None = UNSET
+    successPushTime: int | UnsetType | None = UNSET
+    failedPush: int | UnsetType | None = UNSET
+    ringPush: int | UnsetType | None = UNSET
 
 
 class RecallDetailOut(msgspec.Struct, frozen=True, kw_only=True):
