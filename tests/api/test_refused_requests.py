@@ -119,7 +119,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     (EDIT, "nodes a number", update(nodeList=1), "nodeList: expected `array | null`, got `int`"),
     (EDIT, "a bare template", update(nodeList=[1]), "nodeList[0]: expected `object`, got `int`"),
     (EDIT, "an empty node", update(nodeList=[{}]), "nodeList[0].scriptId: is missing"),
-    (EDIT, "a null template", update(nodeList=[{"scriptId": None}]), "nodeList[0].scriptId: expected `int`"),
+    (EDIT, "a null template", update(nodeList=[{"scriptId": None}]), "nodeList[0].scriptId: is missing"),
     (
         EDIT,
         "more nodes",

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.outcome import ANSWERED_OUTCOMES, FAILED_OUTCOMES, Outcome
 from ringback.model.states import ON_THE_LINE, CallState
-from ringback.store import node_start
+from ringback.store import recalled
 from ringback.store.schema import call
 from tests.store.rig import Database, Rig
 
@@ -46,7 +46,7 @@ def test_the_sql_is_the_rule(file_database: Database) -> None:
                 values = {"state": state, "intent": "101", "reason": "r", **held}
                 await tx.execute(call.update().where(call.c.id == call_id).values(**values))
         for audience in audiences():
-            condition = node_start.in_audience(audience)
+            condition = recalled.in_audience(audience)
             async with rig.store.read() as tx:
                 chosen = set(await tx.scalars(select(call.c.id).where(call.c.task_id == task_id, condition)))
             assert chosen == {call_id for call_id, end in ended.items() if audience.includes(*end)}, audience

@@ -15,21 +15,19 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, func, insert, literal, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import recall_task_name
-from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
-from ringback.model.states import CallState, FlowState
+from ringback.model.outcome import Outcome
+from ringback.model.states import FlowState
 from ringback.store import dialects, lanes, routes
+from ringback.store.recalled import copy_numbers
 from ringback.store.schema import call, flow, lane, node, task
-from ringback.store.schema_base import ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from sqlalchemy import ColumnElement
 
     from ringback.store.database import Tx
 
@@ -203,35 +201,8 @@ async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
         groups.setdefault((one.audience, own), []).append(one)
     for (audience, _), alike in groups.items():
         account_id = alike[0].row.account_id
-        # Run once for each task: in a join with a list of them PostgreSQL guesses wrongly how many calls each has.
-        await tx.execute(
-            insert(call).from_select(
-                ["task_id", "callee", "zone", "texts", "route_prefix"],
-                select(
-                    bindparam("new_id", type_=ID),
-                    call.c.callee,
-                    call.c.zone,
-                    call.c.texts,
-                    routes.prefix_column(prefixes[account_id], account_id),
-                )
-                .where(call.c.task_id == bindparam("previous_id"), in_audience(audience))
-                .order_by(call.c.id),
-            ),
-            [{"new_id": one.task_id, "previous_id": one.row.previous_id} for one in alike],
-        )
-
-
-def in_audience(audience: Audience) -> Any:
-    """The audience as a condition on calls: :meth:`Audience.includes`, in SQL."""
-    chosen = [_one_of(call.c.outcome, audience.outcomes)]
-    if audience.intents:
-        chosen.append(and_(_one_of(call.c.outcome, ANSWERED_OUTCOMES), _one_of(call.c.intent, audience.intents)))
-    return and_(call.c.state == CallState.ENDED, or_(*chosen))
-
-
-def _one_of(column: ColumnElement[Any], of: Iterable[str]) -> ColumnElement[bool]:
-    # Plain literals: a list that is one parameter cannot stand in a statement that is run many times.
-    return column.in_([literal(one) for one in sorted(of)])
+        pairs = [(one.task_id, one.row.previous_id) for one in alike if one.task_id is not None]
+        await copy_numbers(tx, pairs, audience, prefixes[account_id], account_id)
 
 
 async def _fill_lanes(tx: Tx, rounds: Sequence[_Round]) -> None:

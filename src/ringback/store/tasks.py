@@ -73,6 +73,29 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
 
     Raises :class:`~ringback.store.accounts.NameTaken`.
     """
+    task_id = await insert_row(tx, account_id, spec, total=len(calls), now_ms=now_ms)
+    await insert_numbers(tx, account_id, task_id, calls)
+    return task_id
+
+
+async def insert_numbers(tx: Tx, account_id: int, task_id: int, calls: list[NewCall]) -> None:
+    """Queue the numbers of a task that has none yet."""
+    await dialects.lock_routes(tx, to_change=False)
+    route_prefix = (await routes.prefixes(tx, account_id)).of
+    await insert_plain(
+        tx,
+        call,
+        ("task_id", "callee", "zone", "texts", "route_prefix"),
+        ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls),
+    )
+    await lanes.fill(tx, [task_id])
+
+
+async def insert_row(tx: Tx, account_id: int, spec: TaskSpec, *, total: int, now_ms: int) -> int:
+    """Store a waiting task that is about to get ``total`` numbers. Returns its id.
+
+    Raises :class:`~ringback.store.accounts.NameTaken`.
+    """
     values = {
         "account_id": account_id,
         "application_id": spec.application_id,
@@ -84,8 +107,8 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
         "kind": spec.kind,
         "called_info": spec.called_info,
         "report_last": spec.report_last,
-        "total": len(calls),
-        "queued": len(calls),
+        "total": total,
+        "queued": total,
         "created_at": now_ms,
         "modified_at": now_ms,
     }
@@ -94,20 +117,15 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
         async with tx.begin_nested():
             inserted = await tx.execute(insert(task).values(**values).returning(task.c.id))
     except IntegrityError as error:
-        if "task.name" not in str(error.orig) and "uq_task" not in str(error.orig):
+        if not is_name_taken(error):
             raise
         raise NameTaken(f"taskName: a task named {spec.name!r} exists already") from None
-    task_id = int(inserted.scalar_one())
-    await dialects.lock_routes(tx, to_change=False)
-    route_prefix = (await routes.prefixes(tx, account_id)).of
-    await insert_plain(
-        tx,
-        call,
-        ("task_id", "callee", "zone", "texts", "route_prefix"),
-        ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls),
-    )
-    await lanes.fill(tx, [task_id])
-    return task_id
+    return int(inserted.scalar_one())
+
+
+def is_name_taken(error: IntegrityError) -> bool:
+    """Whether the database refused a task for its name."""
+    return "task.name" in str(error.orig) or "uq_task" in str(error.orig)
 
 
 async def get(tx: Tx, task_id: int, *, account_id: int | None = None) -> Task | None:

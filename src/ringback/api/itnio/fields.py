@@ -30,10 +30,36 @@ _MAX_ID = 2**63 - 1
 Id = Annotated[int, Meta(ge=0, le=_MAX_ID)]
 
 
-class RecallNodeIn(msgspec.Struct, frozen=True):
-    """``nodeList[]``: the template of one round."""
+class VoiceNodeIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a voice task plays to whoever answers, and the text message after the call.
 
-    scriptId: Id
+    ``source``: 1 an uploaded file, 2 a file that is uploaded with it, 3 a text to speak.
+    """
+
+    source: int | None = None
+    voiceFileId: str | None = None
+    uploadName: str | None = None
+    baseFile: str | None = None
+    text: str | None = None
+    lan: str | None = None
+    speakingRate: float | None = None
+    ssmlGender: int | None = None
+    accent: str | int | None = None
+    hangUpSms: int | None = None
+    smsContent: str | None = None
+    senderId: str | int | None = None
+    feedbackPush: int | None = None
+    feedbackValue: str | int | None = None
+    successPush: int | None = None
+    successPushTime: int | None = None
+    failedPush: int | None = None
+    ringPush: int | None = None
+
+
+class RecallNodeIn(VoiceNodeIn, frozen=True, kw_only=True):
+    """``nodeList[]``: an agent template, or what a voice node plays."""
+
+    scriptId: Id | None = None
 
 
 class RecallFlowIn(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from ringback.api.itnio.fields import (
     RecallCancelIn,
     RecallDetailIn,
     RecallFlowIn,
+    RecallNodeIn,
     RecallUpdateIn,
     local_text,
     local_time,
@@ -161,7 +162,9 @@ async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str
             interval_minutes=asked.recallInterval,
             rounds=asked.recallNum,
             intents=tuple(dict.fromkeys(str(intent) for intent in asked.recallIntent or ())),
-            template_ids=tuple(node.scriptId for node in asked.nodeList or ()),
+            template_ids=tuple(
+                _script(node, f"{prefix}nodeList[{at}]") for at, node in enumerate(asked.nodeList or ())
+            ),
         ).checked()
     except InvalidFlow as error:
         raise bad(f"{prefix}{error.field}", str(error).removeprefix(f"{error.field}: ")) from None
@@ -169,6 +172,12 @@ async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str
         if await templates.usable(tx, account_id, template_id) is None:
             raise unknown_template(f"{prefix}nodeList[{index}].scriptId", template_id)
     return spec
+
+
+def _script(node: RecallNodeIn, field: str) -> int:
+    if node.scriptId is None:
+        raise bad(f"{field}.scriptId", "is missing")
+    return node.scriptId
 
 
 async def text_variables(tx: Tx, spec: FlowSpec) -> frozenset[str]:

@@ -36,7 +36,7 @@ MANY_NUMBERS = 1_000
 MAX_CALL_SECONDS = 999
 
 
-class Settings(Protocol):
+class TaskSettings(Protocol):
     """The members that every operation has which makes a group call."""
 
     @property
@@ -60,12 +60,12 @@ def caller_id(shown: str | int | None) -> str:
     return "" if shown is None else str(shown).strip()
 
 
-def send_at(call: Call, asked: Settings) -> int | None:
+def send_at(call: Call, asked: TaskSettings) -> int | None:
     """When to start, epoch ms; ``None``: at once. Raises :class:`VendorError` (-22)."""
     return local_time(asked.sendTime, "sendTime", call.account.time_zone) if asked.sendTime else None
 
 
-def limits_of(asked: Settings) -> Limits:
+def limits_of(asked: TaskSettings) -> Limits:
     """The limits of every call. Raises :class:`VendorError` (-22)."""
     ring = DEFAULT_RING_SECONDS if asked.maxRingingTime is None else asked.maxRingingTime
     longest = DEFAULT_CALL_SECONDS if asked.maxCalls is None else asked.maxCalls

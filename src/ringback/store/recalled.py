@@ -1,0 +1,62 @@
+"""Whose calls are recalled: the audience as a condition on calls, and their numbers copied into another task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, insert, literal, or_, select
+
+from ringback.model.outcome import ANSWERED_OUTCOMES
+from ringback.model.states import CallState
+from ringback.store import routes
+from ringback.store.schema import call
+from ringback.store.schema_base import ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from ringback.model.audience import Audience
+    from ringback.model.routing import RoutePrefixes
+    from ringback.store.database import Tx
+
+
+def in_audience(audience: Audience) -> Any:
+    """The audience as a condition on calls: :meth:`Audience.includes`, in SQL."""
+    chosen = [_one_of(call.c.outcome, audience.outcomes)]
+    if audience.intents:
+        chosen.append(and_(_one_of(call.c.outcome, ANSWERED_OUTCOMES), _one_of(call.c.intent, audience.intents)))
+    return and_(call.c.state == CallState.ENDED, or_(*chosen))
+
+
+async def copy_numbers(
+    tx: Tx, tasks: Sequence[tuple[int, int]], audience: Audience, prefixes: RoutePrefixes, account_id: int
+) -> int:
+    """Queue the numbers of an audience in other tasks, given as (new task, previous task), in their order.
+
+    The routes' lock is held, and ``prefixes`` are those of the account. Returns how many numbers that were, for one
+    task.
+    """
+    # Run once for each task: in a join with a list of them PostgreSQL guesses wrongly how many calls each has.
+    copied = await tx.execute(
+        insert(call).from_select(
+            ["task_id", "callee", "zone", "texts", "route_prefix"],
+            select(
+                bindparam("new_id", type_=ID),
+                call.c.callee,
+                call.c.zone,
+                call.c.texts,
+                routes.prefix_column(prefixes, account_id),
+            )
+            .where(call.c.task_id == bindparam("previous_id"), in_audience(audience))
+            .order_by(call.c.id),
+        ),
+        [{"new_id": new_id, "previous_id": previous_id} for new_id, previous_id in tasks],
+    )
+    return copied.rowcount
+
+
+def _one_of(column: ColumnElement[Any], of: Iterable[str]) -> ColumnElement[bool]:
+    # Plain literals: a list that is one parameter cannot stand in a statement that is run many times.
+    return column.in_([literal(one) for one in sorted(of)])
