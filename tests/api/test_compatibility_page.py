@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ringback.api.itnio.families import VOICE
+from ringback.api.itnio.door import OPERATION
+from ringback.api.itnio.families import FAMILIES
 from tests.api.test_operator import BODIES
 from tests.api.vendor_world import World
 
@@ -58,14 +59,30 @@ def structs_in(info: msgspec.inspect.Type, mark: str = "") -> Iterator[tuple[typ
 
 
 def test_the_page_lists_every_operation_and_no_other(lasting_world: World) -> None:
-    served: dict[str, set[str]] = {prefix: set() for prefix in VOICE.prefixes}
-    for route in lasting_world.app.routes:
-        for prefix in VOICE.prefixes:
-            if route.path.startswith(f"{prefix}/"):
-                (method,) = route.methods - {"OPTIONS"}
-                served[prefix].add(f"{method} {re.sub(r'{.*}', '{id}', route.path.removeprefix(prefix))}")
-    listed = {title.replace(" /voice", " ") for title in sections()}
-    assert served == dict.fromkeys(VOICE.prefixes, listed)
+    assert {operation.replace("{key:str}", "{id}") for operation in operations(lasting_world)} == sections().keys()
+
+
+def test_every_operation_is_served_under_every_prefix_of_its_family(lasting_world: World) -> None:
+    by_family = [set(family.prefixes) for family in FAMILIES]
+    for operation, paths in operations(lasting_world).items():
+        assert {path.removesuffix(shared(paths)) for path in paths} in by_family, operation
+
+
+def operations(world: World) -> dict[str, set[str]]:
+    """The paths of every operation of the vendor's."""
+    found: dict[str, set[str]] = {}
+    for route in world.app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if OPERATION in handler.opt:
+                found.setdefault(handler.opt[OPERATION], set()).add(route.path)
+    return found
+
+
+def shared(paths: set[str]) -> str:
+    """What all of the paths end in, from a slash on."""
+    shortest = min(paths, key=len)
+    at = next(at for at in range(len(shortest)) if all(path.endswith(shortest[at:]) for path in paths))
+    return shortest[shortest.index("/", at) :]
 
 
 def test_the_page_lists_every_member_of_every_request_and_no_other() -> None:

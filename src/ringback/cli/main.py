@@ -13,6 +13,7 @@ from ringback.cli import (
     demo,
     denials,
     farend,
+    money,
     operating,
     reports,
     routes,
@@ -38,6 +39,8 @@ app.add_typer(denials.app, name="deny")
 app.add_typer(templates.app, name="template")
 app.add_typer(tasks.app, name="task")
 app.add_typer(asterisk.app, name="asterisk")
+app.add_typer(money.prices, name="price")
+app.add_typer(money.balances, name="balance")
 app.command("serve")(serving.serve)
 app.command("run")(campaigns.run_campaign)
 app.command("demo")(demo.demo)

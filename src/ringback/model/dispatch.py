@@ -1,10 +1,10 @@
 """Which calls may start now: one pure decision over all trunks and tasks, taken inside the lease transaction.
 
 The plan never exceeds a trunk's rate or channels, a task's lines, its calling windows, or the free lines of the
-worker that asks, nor an account's lines. Calls are handed out one by one, round the accounts and round the tasks of
-each, the longest unserved first, so a task of 200,000 numbers does not starve one of ten, nor an account of many tasks
-one of few; each takes the earliest slot of the best trunk of the task's next lane. A task that gets nothing has a
-reason that people can read.
+worker that asks, nor an account's lines or its balance. Calls are handed out one by one, round the accounts and round
+the tasks of each, the longest unserved first, so a task of 200,000 numbers does not starve one of ten, nor an account
+of many tasks one of few; each takes the earliest slot of the best trunk of the task's next lane. A task that gets
+nothing has a reason that people can read.
 """
 
 from __future__ import annotations
@@ -49,12 +49,26 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan needs of an account: most calls at once (``None``: any number), calls it has, its latest slot."""
+    """What the plan needs of an account: most calls at once (``None``: any number), calls it has, its latest slot.
+
+    ``stopped``: why it may start no call at all, for people; empty when it may.
+    """
 
     id: int
     lines: int | None = None
     active: int = 0
     served_us: int = 0
+    stopped: str = ""
+
+    def left(self) -> float:
+        """How many more calls it may have."""
+        if self.stopped:
+            return 0
+        return math.inf if self.lines is None else max(0, self.lines - self.active)
+
+    def why_none(self) -> str:
+        """Why it may have no more calls."""
+        return self.stopped or f"all {self.lines} lines of the account are in use"
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -150,7 +164,7 @@ class _Party:
 
     def __init__(self, view: AccountView) -> None:
         self.view = view
-        self.left = math.inf if view.lines is None else max(0, view.lines - view.active)
+        self.left = view.left()
         self._hungry: deque[_Wish] = deque()
 
     def join(self, wish: _Wish) -> None:
@@ -218,9 +232,7 @@ def plan_lease(
         if not wish.given:
             party = parties[wish.account_id]
             plan.waiting[wish.task_id] = (
-                _shortage(wish, lines_left, engine_trouble)
-                if party.left
-                else f"all {party.view.lines} lines of the account are in use"
+                _shortage(wish, lines_left, engine_trouble) if party.left else party.view.why_none()
             )
         if wish.allowance > 0 and lines_left > 0:
             wakes.extend(supply.slot_us for lane in wish.dry for supply in lane.supplies if not supply.full)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ringback.store.lookups import ByKey
@@ -26,7 +26,10 @@ class NameTaken(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address; ``lines`` its most calls at once."""
+    """A tenant. ``allowed_networks`` are CIDR texts, empty for any address; ``lines`` its most calls at once.
+
+    ``balance_micros`` is what it has left, in millionths of ``currency``; ``None``: its calls are not charged to it.
+    """
 
     id: int
     name: str
@@ -36,6 +39,8 @@ class Account(msgspec.Struct, frozen=True):
     envelope: str
     allowed_networks: tuple[str, ...]
     lines: int | None = None
+    balance_micros: int | None = None
+    currency: str = "USD"
 
     def __repr__(self) -> str:
         return f"Account(id={self.id}, name={self.name!r})"
@@ -121,6 +126,22 @@ async def limit(tx: Tx, account_id: int, lines: int | None) -> None:
     await tx.execute(update(account).where(account.c.id == account_id).values(lines=lines))
 
 
+async def set_balance(tx: Tx, account_id: int, micros: int | None) -> None:
+    """What it has left, in millionths; ``None``: its calls are not charged to it."""
+    await tx.execute(update(account).where(account.c.id == account_id).values(balance_micros=micros))
+
+
+async def add_to_balance(tx: Tx, account_id: int, micros: int) -> None:
+    """A payment, or with less than 0 a correction; an account without a balance gets one."""
+    before = func.coalesce(account.c.balance_micros, 0)
+    await tx.execute(update(account).where(account.c.id == account_id).values(balance_micros=before + micros))
+
+
+async def set_currency(tx: Tx, account_id: int, currency: str) -> None:
+    """What its money is called; no amount is converted."""
+    await tx.execute(update(account).where(account.c.id == account_id).values(currency=currency))
+
+
 async def application_of(tx: Tx, account_id: int, app_id: str) -> Application | None:
     """The account's application with that ``appId``."""
     row = (
@@ -142,6 +163,8 @@ _ACCOUNTS = select(
     account.c.envelope,
     account.c.allowed_networks,
     account.c.lines,
+    account.c.balance_micros,
+    account.c.currency,
 )
 
 

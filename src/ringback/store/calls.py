@@ -15,9 +15,10 @@ from sqlalchemy import exists, select, update
 from ringback.model.breaker import Verdict
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import ON_THE_LINE, TASK, CallState
-from ringback.store import breakers, lanes, routes, tasks
+from ringback.store import breakers, charges, lanes, routes, tasks
 from ringback.store.breakers import Judged
 from ringback.store.bulk import among, update_rows
+from ringback.store.charges import Charge
 from ringback.store.schema import call, task, trunk
 from ringback.store.schema_engine import worker
 
@@ -118,10 +119,12 @@ async def ended(
         ],
         now_ms,
     )
+    charged = await charges.charge(tx, held, {row.id: by_id[row.id].talk_ms for row in held})
     done: list[int] = []
     for task_id in sorted({row.task_id for row in held}):
         mine = [by_id[row.id] for row in held if row.task_id == task_id]
         answers = sum(result.outcome in ANSWERED_OUTCOMES for result in mine)
+        cost = charged.get(task_id, Charge())
         left = await tx.execute(
             update(task)
             .where(task.c.id == task_id)
@@ -130,11 +133,14 @@ async def ended(
                 answered=task.c.answered + answers,
                 failed=task.c.failed + len(mine) - answers,
                 talk_ms=task.c.talk_ms + sum(result.talk_ms or 0 for result in mine),
+                charged_seconds=task.c.charged_seconds + cost.seconds,
+                cost_micros=task.c.cost_micros + cost.cost_micros,
             )
             .returning((task.c.queued + task.c.active).label("left"))
         )
         if left.scalar_one() == 0:
             done.append(task_id)
+    await charges.take(tx, charged)
     return await tasks.finish_done(tx, done, now_ms, minute_seconds=minute_seconds)
 
 

@@ -37,6 +37,7 @@ class Runnable(msgspec.Struct, frozen=True):
     account_id: int
     account_lines: int | None
     account_served_us: int
+    account_balance_micros: int | None
     app_caller_id: str
     lanes: tuple[LaneView, ...]
 
@@ -67,6 +68,7 @@ _RUNNABLE = (
         application.c.caller_id.label("app_caller_id"),
         account.c.lines.label("account_lines"),
         account.c.served_us.label("account_served_us"),
+        account.c.balance_micros.label("account_balance_micros"),
     )
     .join(application, application.c.id == task.c.application_id)
     .join(account, account.c.id == task.c.account_id)
@@ -94,6 +96,7 @@ async def runnable_tasks(tx: Tx, trunks: Sequence[Any], *, lock: bool = True) ->
             account_id=row.account_id,
             account_lines=row.account_lines,
             account_served_us=row.account_served_us,
+            account_balance_micros=row.account_balance_micros,
             app_caller_id=row.app_caller_id,
             lanes=lanes.get(row.id, ()),
         )
@@ -121,10 +124,16 @@ async def account_views(tx: Tx, runnable: list[Runnable], *, lock: bool = True) 
             lines=one.account_lines,
             active=active.get(one.account_id, 0),
             served_us=one.account_served_us,
+            stopped=why_stopped(one.account_balance_micros),
         )
         for one in runnable
     }
     return list(found.values())
+
+
+def why_stopped(balance_micros: int | None) -> str:
+    """Why an account with that balance (``None``: it has none, and pays nothing) may start no call; empty: it may."""
+    return "the account's balance is used up" if balance_micros is not None and balance_micros <= 0 else ""
 
 
 def trunk_view(row: Any, breaker: Breaker, headroom: int | None = None, *, share: float = 1.0) -> TrunkView:

@@ -49,6 +49,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     finished_at: int | None
     kind: TaskKind
+    charged_seconds: int
+    cost_micros: int
 
     @property
     def called(self) -> int:
@@ -295,6 +297,8 @@ _COLUMNS = select(
     task.c.started_at,
     task.c.finished_at,
     task.c.kind,
+    task.c.charged_seconds,
+    task.c.cost_micros,
 ).join(application, application.c.id == task.c.application_id)
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Task))

@@ -34,15 +34,15 @@ _TEXT = Schema(type=OpenAPIType.STRING)
 _KEY = Parameter(name="key", param_in="path", required=True, description="what is asked for", schema=_TEXT)
 
 
-def described(body: type[Any] | None, answers: Any = None) -> type[Operation]:
-    """The class that describes an operation: ``body`` is its request, a :class:`msgspec.Struct`, or ``None`` for a GET
-    whose path ends in a key; ``answers`` is the type of the answer's data.
+def described(body: type[Any] | None, answers: Any = None, *, keyed: bool = True) -> type[Operation]:
+    """The class that describes an operation: ``body`` is its request, a :class:`msgspec.Struct`, or ``None`` for a GET,
+    whose path ends in a key when it is ``keyed``; ``answers`` is the type of the answer's data.
     """
 
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
-            self.parameters = [*_headers(), *([_KEY] if body is None else [])]
+            self.parameters = [*_headers(), *([_KEY] if body is None and keyed else [])]
             if body is not None:
                 request = _schema_of(body)
                 request.description = INTEGERS_AS_TEXT

@@ -40,6 +40,9 @@ SMALL_BODY_MEGABYTES = 1
 #: A sender that is silent for so long in the middle of a body is given up.
 BODY_SILENCE_SECONDS = 30.0
 
+#: The member of a route's ``opt`` that names its operation by method and first path.
+OPERATION = "itnio_operation"
+
 AnyRequest = Request[Any, Any, Any]
 B = TypeVar("B")
 
@@ -129,6 +132,25 @@ def get_route(
     )
 
 
+def plain_get_route(
+    door: Door, path: str, operation: Callable[[Call], Awaitable[Success]], *, answers: Any, family: Family
+) -> list[HTTPRouteHandler]:
+    """A GET operation without a body under every prefix of its family."""
+
+    async def run(call: Call, _: AnyRequest) -> Success:
+        return await operation(call)
+
+    operations = [(get, prefix + path) for prefix in family.prefixes]
+    return _handlers(
+        door,
+        family,
+        run,
+        operations,
+        operation_class=described(None, answers, keyed=False),
+        text=operation.__doc__ or path,
+    )
+
+
 def _handlers(
     door: Door,
     family: Family,
@@ -149,6 +171,8 @@ def _handlers(
             status_code=200,
             operation_id=_operation_id(path),
             operation_class=operation_class,
+            # What the operation is called, whichever prefix it is asked for under.
+            opt={OPERATION: f"{method.__name__.upper()} {operations[0][1]}"},
             summary=text.partition("\n")[0],
             description=text,
         )(handle)

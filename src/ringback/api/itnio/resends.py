@@ -8,6 +8,7 @@ import msgspec
 
 from ringback.api.itnio.door import Call, Success, post_route
 from ringback.api.itnio.envelope import Code, VendorError, bad
+from ringback.api.itnio.money import check_funds
 from ringback.api.itnio.recall_flows import unknown_template
 from ringback.api.itnio.task_settings import TaskSettings, caller_id, check_caller_id, checked, limits_of, send_at
 from ringback.api.itnio.voice_fields import ResendAgentIn
@@ -94,8 +95,9 @@ def _limits(previous: Task, asked: TaskSettings) -> Limits:
 async def store_resent(tx: Tx, call: Call, previous: Task, audience: Audience, spec: TaskSpec, *, field: str) -> int:
     """Store the new task. ``field`` names the member that says what it plays. Returns its id.
 
-    Raises :class:`VendorError` (-20, -22, -34), and then nothing may be committed.
+    Raises :class:`VendorError` (-10, -20, -22, -26, -34), and then nothing may be committed.
     """
+    await check_funds(tx, call)
     try:
         task_id = await resending.resend(tx, previous, audience, spec, now_ms=call.now_ms)
     except NothingLeft as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ringback.api.itnio.envelope import Code, VendorError, bad
 from ringback.api.itnio.fields import PeriodIn, check_range, local_time
+from ringback.api.itnio.money import check_funds
 from ringback.model.numbers import parse_callee
 from ringback.model.task import (
     DEFAULT_CALL_SECONDS,
@@ -129,7 +130,11 @@ def checked(spec: TaskSpec) -> TaskSpec:
 
 
 async def store_task(tx: Tx, call: Call, spec: TaskSpec, numbers: NumberList) -> int:
-    """Store the task. Returns its id. Raises :class:`VendorError` (-20, -22), and then nothing may be committed."""
+    """Store the task. Returns its id.
+
+    Raises :class:`VendorError` (-10, -20, -22, -26), and then nothing may be committed.
+    """
+    await check_funds(tx, call)
     try:
         task_id = await tasks.create(tx, call.account.id, spec, numbers.calls, call.now_ms)
     except NameTaken as error:

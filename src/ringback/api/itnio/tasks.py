@@ -120,7 +120,7 @@ async def detail(call: Call, key: str) -> Success:
             status=STATUS[task.state],
             rate=_progress(task),
             numCnt=task.total,
-            chargeLen=0,
+            chargeLen=task.charged_seconds,
             success=task.answered,
             fail=task.failed,
             toseatNum=0,
