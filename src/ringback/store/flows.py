@@ -14,7 +14,9 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from ringback.model.audience import RecallType
 from ringback.model.flow import FlowSpec, due_at
+from ringback.model.report import Event
 from ringback.model.states import FlowState
+from ringback.store import outbox
 from ringback.store.lookups import ByKey
 from ringback.store.schema import flow, node, task, template
 
@@ -156,17 +158,21 @@ async def cancel(tx: Tx, account_id: int, by: CancelBy, key: int, now_ms: int) -
             raise FlowNotFound(f"there is no {what} {key}")
         await _refuse(tx, account_id, flow_id, "cancelled")
     await close_pending_nodes(tx, flow_id, FlowState.CANCELLED, now_ms)
+    await outbox.flows_completed(tx, [flow_id], now_ms)
 
 
 async def close_pending_nodes(
     tx: Tx, flow_id: int, state: FlowState, now_ms: int, *, from_position: int = 1, reason: str = ""
 ) -> None:
     """End every node that has not started, from a position on."""
-    await tx.execute(
+    ended = await tx.execute(
         update(node)
         .where(node.c.flow_id == flow_id, node.c.position >= from_position, node.c.state == FlowState.PENDING)
         .values(state=state, ended_at=now_ms, due_at=None, reason=reason)
+        .returning(node.c.id)
     )
+    await outbox.no_more_rounds(tx, flow_id, now_ms)
+    await outbox.nodes_changed(tx, Event.NODE_COMPLETED, sorted(row.id for row in ended), now_ms)
 
 
 async def close_after_cancel(tx: Tx, flow_id: int, now_ms: int) -> None:
@@ -175,11 +181,18 @@ async def close_after_cancel(tx: Tx, flow_id: int, now_ms: int) -> None:
     if FlowState.PENDING in states or FlowState.IN_PROGRESS in states:
         return
     state = FlowState.COMPLETED if FlowState.COMPLETED in states else FlowState.CANCELLED
-    await tx.execute(
+    await end(tx, flow_id, state, now_ms)
+
+
+async def end(tx: Tx, flow_id: int, state: FlowState, now_ms: int, *, reason: str = "") -> None:
+    """A flow that is not over yet is over now."""
+    ended = await tx.execute(
         update(flow)
         .where(flow.c.id == flow_id, flow.c.state.in_([FlowState.PENDING, FlowState.IN_PROGRESS]))
-        .values(state=state, modified_at=now_ms)
+        .values(state=state, modified_at=now_ms, reason=reason)
     )
+    if ended.rowcount:
+        await outbox.flows_completed(tx, [flow_id], now_ms)
 
 
 async def _cancel_from_node(tx: Tx, account_id: int, node_id: int, now_ms: int) -> None:

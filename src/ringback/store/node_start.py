@@ -21,8 +21,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import recall_task_name
 from ringback.model.outcome import Outcome
+from ringback.model.report import Event
 from ringback.model.states import FlowState
-from ringback.store import dialects, lanes, routes
+from ringback.store import dialects, lanes, outbox, routes
 from ringback.store.recalled import copy_numbers
 from ringback.store.schema import call, flow, lane, node, task
 
@@ -228,15 +229,19 @@ async def _move(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> None:
             [{"task_id": one.task_id, **_told(one)} for one in running],
         )
         await _move_flows(tx, running, FlowState.IN_PROGRESS, now_ms)
+        await outbox.nodes_changed(tx, Event.NODE_STARTED, [one.row.id for one in running], now_ms)
     if over:
         await tx.execute(told, [_told(one) for one in over])
         # What is still pending comes after the rounds that have run.
-        await tx.execute(
+        ended = await tx.execute(
             update(node)
             .where(node.c.flow_id.in_([one.row.flow_id for one in over]), node.c.state == FlowState.PENDING)
             .values(state=FlowState.COMPLETED, ended_at=now_ms, due_at=None, reason="nobody was left to recall")
+            .returning(node.c.id)
         )
+        await outbox.nodes_changed(tx, Event.NODE_COMPLETED, sorted(row.id for row in ended), now_ms)
         await _move_flows(tx, over, FlowState.COMPLETED, now_ms)
+        await outbox.flows_completed(tx, [one.row.flow_id for one in over], now_ms)
 
 
 def _told(one: _Round) -> dict[str, Any]:

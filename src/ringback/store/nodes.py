@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, or_, select, update
 
 from ringback.model.flow import due_at
+from ringback.model.report import Event
 from ringback.model.states import FlowState
-from ringback.store import flows, provenance
+from ringback.store import flows, outbox, provenance
 from ringback.store.schema import flow, node
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ async def task_finished(tx: Tx, task_id: int, now_ms: int, minute_seconds: float
         if ended is None:
             return
         position = ended
+        await _over(tx, task_id, now_ms)
     made_due = await tx.execute(
         update(node)
         .where(node.c.flow_id == of.id, node.c.position == position + 1, node.c.state == FlowState.PENDING)
         .values(due_at=due_at(now_ms, of.interval_minutes, minute_seconds))
     )
     if made_due.rowcount == 0:
-        await _move_flow(tx, of.id, FlowState.COMPLETED, now_ms)
+        await flows.end(tx, of.id, FlowState.COMPLETED, now_ms)
 
 
 async def task_cancelled(tx: Tx, task_id: int, now_ms: int) -> None:
@@ -76,8 +78,8 @@ async def task_cancelled(tx: Tx, task_id: int, now_ms: int) -> None:
         return
     if of.parent_task_id == task_id:
         if of.state == FlowState.PENDING:
-            await _move_flow(tx, of.id, FlowState.CANCELLED, now_ms, reason="its task was cancelled")
             await flows.close_pending_nodes(tx, of.id, FlowState.CANCELLED, now_ms, reason="the parent was cancelled")
+            await flows.end(tx, of.id, FlowState.CANCELLED, now_ms, reason="its task was cancelled")
         return
     cancelled = await tx.execute(
         update(node)
@@ -85,6 +87,7 @@ async def task_cancelled(tx: Tx, task_id: int, now_ms: int) -> None:
         .values(state=FlowState.CANCELLED, ended_at=now_ms, reason="its task was cancelled")
     )
     if cancelled.rowcount:
+        await _over(tx, task_id, now_ms)
         await flows.close_pending_nodes(tx, of.id, FlowState.CANCELLED, now_ms, reason="an earlier round was cancelled")
         await flows.close_after_cancel(tx, of.id, now_ms)
 
@@ -99,6 +102,7 @@ async def refuse(tx: Tx, node_id: int, reason: str, now_ms: int) -> None:
         .values(state=FlowState.EXCEPTION, ended_at=now_ms, due_at=None, reason=reason)
     )
     if flow_id is not None and failed.rowcount:
+        await outbox.nodes_changed(tx, Event.NODE_COMPLETED, [node_id], now_ms)
         await _fail_flow(tx, flow_id, reason, now_ms)
 
 
@@ -115,7 +119,15 @@ async def task_refused(tx: Tx, task_id: int, reason: str, now_ms: int) -> None:
         )
         if failed.rowcount == 0:
             return
+        await _over(tx, task_id, now_ms)
     await _fail_flow(tx, of.id, reason, now_ms)
+
+
+async def _over(tx: Tx, task_id: int, now_ms: int) -> None:
+    """The round that is this task is over."""
+    node_id = await tx.scalar(select(node.c.id).where(node.c.task_id == task_id))
+    if node_id is not None:
+        await outbox.nodes_changed(tx, Event.NODE_COMPLETED, [node_id], now_ms)
 
 
 async def _flow_of(tx: Tx, task_id: int) -> Any:
@@ -131,12 +143,4 @@ async def _flow_of(tx: Tx, task_id: int) -> Any:
 
 async def _fail_flow(tx: Tx, flow_id: int, reason: str, now_ms: int) -> None:
     await flows.close_pending_nodes(tx, flow_id, FlowState.EXCEPTION, now_ms, reason=reason)
-    await _move_flow(tx, flow_id, FlowState.EXCEPTION, now_ms, reason=reason)
-
-
-async def _move_flow(tx: Tx, flow_id: int, state: FlowState, now_ms: int, *, reason: str = "") -> None:
-    await tx.execute(
-        update(flow)
-        .where(flow.c.id == flow_id, flow.c.state.in_([FlowState.PENDING, FlowState.IN_PROGRESS]))
-        .values(state=state, modified_at=now_ms, reason=reason)
-    )
+    await flows.end(tx, flow_id, FlowState.EXCEPTION, now_ms, reason=reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -31,8 +30,8 @@ report_endpoint = Table(
     # Which body it gets: one of the vendor's three pushes, our own events, or a text message to send.
     Column("form", String(8), nullable=False),
     Column("secret", String(128), nullable=False, server_default=""),
-    # The events that it wants; an empty list: every one that its form has.
-    Column("events", JSON, nullable=False),
+    # The events that it wants, each between commas; '' for every one that its form has.
+    Column("events", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
     # It gets nothing any more; the reason says whether a person or the receiver itself wanted that.
     Column("disabled_at", BigInteger),

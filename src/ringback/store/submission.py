@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import func, select, update
 
+from ringback.model.report import Event
 from ringback.model.states import CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
 from ringback.model.windows import next_opening
-from ringback.store import denials, nodes, provenance, tasks
+from ringback.store import denials, nodes, outbox, provenance, tasks
 from ringback.store.schema import call, lane, task, template
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ async def refuse(tx: Tx, task_id: int, reason: str, now_ms: int) -> None:
     """
     await tasks.move(tx, task_id, TaskEvent.SUBMITTED, now_ms)
     await tasks.move(tx, task_id, TaskEvent.REFUSED, now_ms, reason=reason)
+    await outbox.tasks_changed(tx, Event.TASK_FAILED, [task_id], now_ms)
     await nodes.task_refused(tx, task_id, reason, now_ms)
 
 

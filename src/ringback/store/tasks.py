@@ -8,9 +8,10 @@ import msgspec
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ringback.model.report import Event
 from ringback.model.states import TASK, CallState, TaskEvent, TaskState
 from ringback.model.task import Limits, TaskKind
-from ringback.store import dialects, lanes, nodes, routes
+from ringback.store import dialects, lanes, nodes, outbox, routes
 from ringback.store.accounts import NameTaken
 from ringback.store.bulk import insert_plain
 from ringback.store.schema import application, call, lane, task
@@ -199,6 +200,7 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
         .returning(task.c.id)
     )
     finished = sorted(int(row.id) for row in done)
+    await outbox.tasks_changed(tx, Event.TASK_FINISHED, finished, now_ms)
     for task_id in finished:
         await nodes.task_finished(tx, task_id, now_ms, minute_seconds)
     return finished
@@ -238,6 +240,7 @@ async def cancel(tx: Tx, task_id: int, now_ms: int, *, account_id: int | None = 
     await tx.execute(
         update(task).where(task.c.id == task_id).values(queued=0, cancelled=task.c.cancelled + dropped.rowcount)
     )
+    await outbox.tasks_changed(tx, Event.TASK_CANCELLED, [task_id], now_ms)
     await nodes.task_cancelled(tx, task_id, now_ms)
     return await _leaves_until(tx, task_id)
 

@@ -57,7 +57,7 @@ def _reports() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("form", sa.String(length=8), nullable=False),
         sa.Column("secret", sa.String(length=128), server_default="", nullable=False),
-        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("events", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("disabled_reason", sa.Text(), server_default="", nullable=False),

@@ -1,0 +1,90 @@
+"""Delivering reports: what an answer means, when to try again, when to give up.
+
+The waits grow as Standard Webhooks recommends: seconds at first, hours after some tries, spread so that many reports
+that failed together do not come back together.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+import msgspec
+
+FIRST_WAIT_SECONDS = 5.0
+GROWTH = 3.0
+LONGEST_WAIT_SECONDS = 24 * 3600.0
+#: A report that is older than this when a try fails is given up: about ten tries.
+GIVE_UP_AFTER_SECONDS = 72 * 3600.0
+#: How far the wait is spread: between this share of it and the whole.
+LEAST_SHARE = 0.5
+
+
+class Verdict(StrEnum):
+    """What a try came to."""
+
+    DELIVERED = "delivered"
+    AGAIN = "again"
+    GONE = "gone"  # the receiver wants nothing any more (410)
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One try: the HTTP ``status``, ``None`` when there was no answer; ``error`` says why, for people.
+
+    ``retry_after``: seconds that the receiver asked to be left alone for.
+    """
+
+    status: int | None
+    error: str = ""
+    retry_after: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """2xx delivers; 410 ends it for good; everything else is tried again, a redirect too: none is followed."""
+        if self.status is not None and 200 <= self.status <= 299:
+            return Verdict.DELIVERED
+        return Verdict.GONE if self.status == 410 else Verdict.AGAIN
+
+    @property
+    def says_trouble(self) -> bool:
+        """Whether the receiver itself seems to be in trouble, or busy, so that other reports would fail likewise."""
+        return self.status is None or self.status == 429 or self.status >= 500
+
+    def why(self) -> str:
+        """What to show of a try that failed."""
+        return self.error or f"HTTP {self.status}"
+
+
+def wait_seconds(attempts: int, spread: float, retry_after: float | None = None) -> float:
+    """How long to wait after the ``attempts``-th try failed. ``spread``: a random number from 0 to 1.
+
+    Never less than the receiver asked for, and never more than a day.
+    """
+    grown = FIRST_WAIT_SECONDS * GROWTH ** min(max(attempts - 1, 0), 20)
+    wait = min(grown, LONGEST_WAIT_SECONDS) * (LEAST_SHARE + (1 - LEAST_SHARE) * spread)
+    asked = 0.0 if retry_after is None else retry_after
+    return min(max(wait, asked), LONGEST_WAIT_SECONDS)
+
+
+def gives_up(created_at_ms: int, now_ms: int) -> bool:
+    """Whether a report of that age that has just failed is given up."""
+    return now_ms - created_at_ms > GIVE_UP_AFTER_SECONDS * 1000
+
+
+def parse_retry_after(text: str | None, now_ms: int) -> float | None:
+    """Seconds of a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3); ``None`` for anything else."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text[:12]), LONGEST_WAIT_SECONDS))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
+    return min(max(0.0, math.ceil(seconds)), LONGEST_WAIT_SECONDS)

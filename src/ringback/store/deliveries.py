@@ -1,0 +1,181 @@
+"""The courier's side of the outbox: which receivers it serves, what is due for one, what came of it.
+
+A courier holds receivers by a lease that it renews, and each mark is made only while it holds the receiver. When it
+dies, the lease runs out and another sends what was not marked: at least once, with the same id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import and_, case, delete, exists, or_, select, update
+
+from ringback.model.report import Event
+from ringback.store.bulk import among, update_rows
+from ringback.store.schema_reports import report, report_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ringback.store.database import Tx
+
+
+class Due(msgspec.Struct, frozen=True, kw_only=True):
+    """A report that may be sent now. ``body`` ``None``: it is made from the row of its subject."""
+
+    id: int
+    event: Event
+    subject_id: int
+    flow_key: int
+    body: str | None
+    attempts: int
+    created_at: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a try. ``due_at``: when to try again, epoch ms; ``None`` when it is delivered, or dead."""
+
+    report_id: int
+    delivered: bool = False
+    due_at: int | None = None
+    status: int | None = None
+    error: str = ""
+
+
+class NotHeld(Exception):
+    """The courier does not hold the receiver any more."""
+
+
+async def claim(tx: Tx, courier: str, now_ms: int, leased_until: int) -> list[int]:
+    """Renew the lease on the receivers that this courier serves, and take those that nobody serves and that have
+    something pending. Returns the ids of all it serves now.
+    """
+    free = or_(report_endpoint.c.courier.is_(None), report_endpoint.c.leased_until < now_ms)
+    waits = exists().where(report.c.endpoint_id == report_endpoint.c.id, report.c.state == "pending")
+    held = await tx.execute(
+        update(report_endpoint)
+        .where(
+            report_endpoint.c.disabled_at.is_(None),
+            or_(report_endpoint.c.courier == courier, and_(free, waits)),
+        )
+        .values(courier=courier, leased_until=leased_until)
+        .returning(report_endpoint.c.id)
+    )
+    return sorted(row.id for row in held)
+
+
+async def release(tx: Tx, courier: str) -> None:
+    """The courier ends: others may serve its receivers at once."""
+    await tx.execute(
+        update(report_endpoint).where(report_endpoint.c.courier == courier).values(courier=None, leased_until=0)
+    )
+
+
+async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: Collection[int] = ()) -> list[Due]:
+    """What may be sent to a receiver now, in order: all that is due and has nothing before it to wait for."""
+    before = report.alias("before")
+    earlier = and_(
+        before.c.endpoint_id == report.c.endpoint_id,
+        before.c.flow_key == report.c.flow_key,
+        before.c.id < report.c.id,
+        before.c.state == "pending",
+    )
+    waits = case(
+        (report.c.barrier, exists(select(before.c.id).where(earlier))),
+        else_=exists(select(before.c.id).where(earlier, before.c.barrier)),
+    )
+    query = (
+        select(
+            report.c.id,
+            report.c.event,
+            report.c.subject_id,
+            report.c.flow_key,
+            report.c.body,
+            report.c.attempts,
+            report.c.created_at,
+        )
+        .where(report.c.endpoint_id == endpoint_id, report.c.state == "pending", report.c.due_at <= now_ms, ~waits)
+        .order_by(report.c.due_at, report.c.id)
+        .limit(limit)
+    )
+    if in_flight:
+        query = query.where(~among(report.c.id, in_flight))
+    return [
+        Due(
+            id=row.id,
+            event=Event(row.event),
+            subject_id=row.subject_id,
+            flow_key=row.flow_key,
+            body=row.body,
+            attempts=row.attempts,
+            created_at=row.created_at,
+        )
+        for row in await tx.execute(query)
+    ]
+
+
+async def next_due_at(tx: Tx, endpoint_id: int, after_ms: int) -> int | None:
+    """When the next pending report of a receiver is due that is not due yet, epoch ms."""
+    later = (report.c.endpoint_id == endpoint_id, report.c.state == "pending", report.c.due_at > after_ms)
+    found: int | None = await tx.scalar(select(report.c.due_at).where(*later).order_by(report.c.due_at).limit(1))
+    return found
+
+
+async def mark(tx: Tx, courier: str, endpoint_id: int, outcomes: Sequence[Outcome], now_ms: int) -> None:
+    """Note what came of tries. Raises :class:`NotHeld`: nothing was noted, and another sends them again."""
+    own = (report_endpoint.c.id == endpoint_id, report_endpoint.c.courier == courier)
+    if await tx.scalar(select(report_endpoint.c.id).where(*own).with_for_update()) is None:
+        raise NotHeld
+    pending = select(report.c.id, report.c.attempts).where(
+        among(report.c.id, [one.report_id for one in outcomes]), report.c.state == "pending"
+    )
+    tried = {row.id: row.attempts for row in await tx.execute(pending)}
+    known = [one for one in outcomes if one.report_id in tried]
+    await update_rows(tx, report, [_values(one, tried[one.report_id], now_ms) for one in known])
+
+
+async def replay(
+    tx: Tx,
+    now_ms: int,
+    *,
+    report_ids: Collection[int] | None = None,
+    endpoint_id: int | None = None,
+    flow_key: int | None = None,
+    dead_only: bool = False,
+) -> int:
+    """Send again, under the same ids, what was delivered or given up. Returns how many."""
+    wanted = [report.c.state == "dead" if dead_only else report.c.state != "pending"]
+    if report_ids is not None:
+        wanted.append(among(report.c.id, report_ids))
+    if endpoint_id is not None:
+        wanted.append(report.c.endpoint_id == endpoint_id)
+    if flow_key is not None:
+        wanted.append(report.c.flow_key == flow_key)
+    done = await tx.execute(
+        update(report)
+        .where(*wanted)
+        # As old as it is, it would be given up with the first failure.
+        .values(state="pending", attempts=0, created_at=now_ms, due_at=now_ms, ended_at=None, last_error="")
+    )
+    return done.rowcount
+
+
+async def forget_delivered(tx: Tx, before_ms: int, limit: int) -> int:
+    """Take away delivered reports that ended before. Returns how many."""
+    old = select(report.c.id).where(report.c.state == "delivered", report.c.ended_at < before_ms).limit(limit)
+    done = await tx.execute(delete(report).where(report.c.id.in_(old)))
+    return done.rowcount
+
+
+def _values(one: Outcome, attempts: int, now_ms: int) -> dict[str, object]:
+    over = one.delivered or one.due_at is None
+    return {
+        "id": one.report_id,
+        "state": "delivered" if one.delivered else "dead" if over else "pending",
+        "attempts": attempts + 1,
+        "due_at": now_ms if one.due_at is None else one.due_at,
+        "ended_at": now_ms if over else None,
+        "last_status": one.status,
+        "last_error": one.error[:500],
+    }
