@@ -30,6 +30,7 @@ _MORE_THAN_ZERO = (
     "no_reply_seconds",
     "takeover_seconds",
     "idle_poll_seconds",
+    "reports_keep_days",
     "sip_workers",
     "max_body_megabytes",
 )
@@ -76,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recordings: str = "recordings"
     #: The folder of the witness, by which a restored database is known; beside an SQLite file when it is relative.
     state: str = ".ringback"
+    #: How many days delivered reports stay, for replay.
+    reports_keep_days: float = 7.0
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"

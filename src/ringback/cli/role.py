@@ -11,3 +11,4 @@ class Role(StrEnum):
     API = "api"
     DIALLER = "dialler"
     CONDUCTOR = "conductor"
+    COURIER = "courier"

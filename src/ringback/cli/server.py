@@ -15,10 +15,12 @@ from ringback.cli.common import UserError
 from ringback.cli.role import Role
 from ringback.clock import KeptClock
 from ringback.roles.conductor import Conductor
+from ringback.roles.courier import Courier, CourierSettings
 from ringback.roles.dialler import Dialler, DiallerSettings
 from ringback.roles.hold import check
 from ringback.roles.library import TemplateLibrary
 from ringback.roles.node_watch import NodeWatch
+from ringback.roles.post import HttpPost
 from ringback.roles.supervisor import Fatal, supervise
 from ringback.roles.time_keeper import TimeKeeper, keep_time
 from ringback.settings import split_address
@@ -103,6 +105,8 @@ class Server:
                 _make_engine(in_force, self._clock)
             if Role.CONDUCTOR in self._roles:
                 services["conductor"] = self._conductor
+            if Role.COURIER in self._roles:
+                services["courier"] = self._courier
         except BaseException:
             await self._close()
             raise
@@ -200,6 +204,16 @@ class Server:
             self._clock,
             minute_seconds=self._settings.minute_seconds,
             idle_poll_seconds=self._settings.idle_poll_seconds,
+        )
+
+    def _courier(self) -> Service:
+        return Courier(
+            self.store,
+            self._clock,
+            lambda: HttpPost(self._clock),
+            CourierSettings(
+                idle_poll_seconds=self._settings.idle_poll_seconds, keep_days=self._settings.reports_keep_days
+            ),
         )
 
 

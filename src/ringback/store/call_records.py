@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from ringback.model.billing import Tariff
-from ringback.model.outcome import Outcome
+from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.task import TaskKind
 from ringback.store.bulk import among
 from ringback.store.schema import account, application, call, node, task, template, trunk
@@ -61,6 +61,30 @@ class ReportedCall(msgspec.Struct, frozen=True, kw_only=True):
     flow_id: int | None
     line: Tariff | None
     agent: Tariff | None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a person or a machine answered."""
+        return self.outcome in ANSWERED_OUTCOMES
+
+    @property
+    def ringing_at(self) -> int | None:
+        """When it began to ring, epoch ms."""
+        return None if self.ring_ms is None else (self.answered_at or self.ended_at) - self.ring_ms
+
+    @property
+    def file_played(self) -> str | None:
+        """The id of the uploaded file that was played."""
+        return None if self.voice_node is None else msgspec.json.decode(self.voice_node, type=_Played).voiceFileId
+
+    @property
+    def recording_id(self) -> str | None:
+        """What its recording is known by outside."""
+        return None if self.recording is None else f"{self.task_id}-{self.id}"
+
+
+class _Played(msgspec.Struct, frozen=True):
+    voiceFileId: str | None = None  # noqa: N815 - the vendor's name
 
 
 async def by_ids(tx: Tx, call_ids: Collection[int]) -> dict[int, ReportedCall]:

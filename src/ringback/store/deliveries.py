@@ -65,6 +65,20 @@ async def claim(tx: Tx, courier: str, now_ms: int, leased_until: int) -> list[in
     return sorted(row.id for row in held)
 
 
+async def waiting(tx: Tx, courier: str, now_ms: int) -> dict[int, bool]:
+    """The receivers that something is due for: those of this courier, and (false) those that nobody serves."""
+    waits = exists().where(
+        report.c.endpoint_id == report_endpoint.c.id, report.c.state == "pending", report.c.due_at <= now_ms
+    )
+    free = or_(report_endpoint.c.courier.is_(None), report_endpoint.c.leased_until < now_ms)
+    rows = await tx.execute(
+        select(report_endpoint.c.id, report_endpoint.c.courier).where(
+            report_endpoint.c.disabled_at.is_(None), or_(report_endpoint.c.courier == courier, free), waits
+        )
+    )
+    return {row.id: row.courier == courier for row in rows}
+
+
 async def release(tx: Tx, courier: str) -> None:
     """The courier ends: others may serve its receivers at once."""
     await tx.execute(
@@ -115,17 +129,10 @@ async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: C
     ]
 
 
-async def next_due_at(tx: Tx, endpoint_id: int, after_ms: int) -> int | None:
-    """When the next pending report of a receiver is due that is not due yet, epoch ms."""
-    later = (report.c.endpoint_id == endpoint_id, report.c.state == "pending", report.c.due_at > after_ms)
-    found: int | None = await tx.scalar(select(report.c.due_at).where(*later).order_by(report.c.due_at).limit(1))
-    return found
-
-
 async def mark(tx: Tx, courier: str, endpoint_id: int, outcomes: Sequence[Outcome], now_ms: int) -> None:
     """Note what came of tries. Raises :class:`NotHeld`: nothing was noted, and another sends them again."""
     own = (report_endpoint.c.id == endpoint_id, report_endpoint.c.courier == courier)
-    if await tx.scalar(select(report_endpoint.c.id).where(*own).with_for_update()) is None:
+    if await tx.scalar(select(report_endpoint.c.id).where(*own).with_for_update(key_share=True)) is None:
         raise NotHeld
     pending = select(report.c.id, report.c.attempts).where(
         among(report.c.id, [one.report_id for one in outcomes]), report.c.state == "pending"

@@ -14,7 +14,6 @@ from ringback.api.itnio.envelope import bad
 from ringback.api.itnio.fields import paging
 from ringback.model.billing import money_text
 from ringback.model.numbers import country
-from ringback.model.outcome import ANSWERED_OUTCOMES
 from ringback.model.task import TaskKind
 from ringback.store import call_records
 
@@ -130,7 +129,6 @@ def record(of: ReportedCall, time_zone: str) -> RecordOut:
 
     rate = "0" if of.line is None else money_text(of.line.rate_micros)
     cost = "0" if of.line is None else money_text(of.line.cost_micros(of.talk_ms))
-    answered = of.outcome in ANSWERED_OUTCOMES
     return RecordOut(
         voiceId=str(of.id),
         callee=of.callee,
@@ -138,19 +136,19 @@ def record(of: ReportedCall, time_zone: str) -> RecordOut:
         code=country(of.callee) or "",
         submitTime=text(of.submitted_at),
         callTime=None if of.started_at is None else text(of.started_at),
-        ringingTime=None if (rang := ringing_at(of)) is None else text(rang),
+        ringingTime=None if of.ringing_at is None else text(of.ringing_at),
         answerTime=None if of.answered_at is None else text(of.answered_at),
         hangupTime=text(of.ended_at),
         callDuration=(of.talk_ms or 0) // 1000,
         chargedDuration=0 if of.line is None else of.line.charged_seconds(of.talk_ms),
         terminationCode=termination_code(of),
-        terminationReason="success" if answered else of.reason or str(of.outcome),
+        terminationReason="success" if of.answered else of.reason or str(of.outcome),
         sipCode="" if of.sip_code is None else str(of.sip_code),
         cost=cost,
         billPeriod="" if of.line is None else of.line.period,
         rate=rate,
         baseCost=cost,
-        voiceFileId=file_played(of),
+        voiceFileId=of.file_played,
         feedbackValue=of.keys[:1] or "-1",
         calledInfo=of.called_info,
         settleRate=rate,
@@ -160,25 +158,11 @@ def record(of: ReportedCall, time_zone: str) -> RecordOut:
     )
 
 
-def ringing_at(of: ReportedCall) -> int | None:
-    """When it began to ring, epoch ms."""
-    return None if of.ring_ms is None else (of.answered_at or of.ended_at) - of.ring_ms
-
-
 def termination_code(of: ReportedCall) -> str:
     """The SIP code, 200 for a call that was answered (the newer of the two published forms); "-1" when none came."""
-    if of.outcome in ANSWERED_OUTCOMES:
+    if of.answered:
         return "200"
     return "-1" if of.sip_code is None else str(of.sip_code)
-
-
-class _Played(msgspec.Struct, frozen=True):
-    voiceFileId: str | None = None
-
-
-def file_played(of: ReportedCall) -> str | None:
-    """The uploaded file that was played."""
-    return None if of.voice_node is None else msgspec.json.decode(of.voice_node, type=_Played).voiceFileId
 
 
 def _instant(text: str, field: str) -> datetime:
