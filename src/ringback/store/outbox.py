@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, exists, false, func, insert, literal, or_, select
 
+from ringback.model.billing import money_text
 from ringback.model.outcome import FAILED_OUTCOMES
 from ringback.model.report import CALL_FORMS, Event, Form
 from ringback.model.states import FlowState
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ringback.store.database import Tx
 
+_later = node.alias("later")
 _own_flow = flow.alias("own_flow")  # of which the task is a round
 _hanging = flow.alias("hanging")  # that hangs on the task
 #: The parent task of the flow that a task belongs to; a task without one is its own.
@@ -38,7 +40,7 @@ async def calls_ended(tx: Tx, call_ids: Collection[int], now_ms: int) -> None:
     """
     if await _somebody_listens(tx):
         called_again = exists().where(
-            node.c.flow_id == func.coalesce(_own_flow.c.id, _hanging.c.id), node.c.state == FlowState.PENDING
+            _later.c.flow_id == func.coalesce(_own_flow.c.id, _hanging.c.id), _later.c.state == FlowState.PENDING
         )
         not_the_last = and_(task.c.report_last, call.c.outcome.in_(sorted(FAILED_OUTCOMES)), called_again)
         await _insert_calls(tx, among(call.c.id, call_ids), ~not_the_last, now_ms)
@@ -122,25 +124,13 @@ async def tasks_changed(tx: Tx, event: Event, task_ids: Sequence[int], now_ms: i
         .where(task.c.id.in_(task_ids))
         .order_by(task.c.id, report_endpoint.c.id)
     )
-    names = ("name", "state", "reason", "total", "answered", "failed", "skipped", "cancelled", "queued", "active")
-    await _insert(
-        tx,
-        event,
-        [
-            (
-                row,
-                row.id,
-                {
-                    "task_id": row.id,
-                    **_members(row, *names, "talk_ms", "charged_seconds", "cost_micros"),
-                    "flow_id": row.flow_id,
-                    "round": row.position or 0,
-                },
-            )
-            for row in rows
-        ],
-        now_ms,
-    )
+    counts = ("total", "answered", "failed", "skipped", "cancelled", "queued", "active", "talk_ms", "charged_seconds")
+    names = ("name", "state", "reason", *counts)
+    told = []
+    for row in rows:
+        body = {"task_id": row.id, "flow_id": row.flow_id, "round": row.position or 0, **_members(row, *names)}
+        told.append((row, row.id, body | {"cost": money_text(row.cost_micros)}))
+    await _insert(tx, event, told, now_ms)
 
 
 async def nodes_changed(tx: Tx, event: Event, node_ids: Sequence[int], now_ms: int) -> None:
