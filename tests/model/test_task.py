@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ringback.model.numbers import zone_key
 from ringback.model.task import (
     MAX_NAMED_PROBLEMS,
-    MAX_TEXT_LENGTH,
     TEXT_NAMES,
     InvalidTask,
     Limits,
     TaskSpec,
     build_numbers,
 )
+from ringback.model.text_variables import MAX_INFO_LENGTH, MAX_TEXT_LENGTH
 from ringback.model.windows import Window
 
 NOTHING: frozenset[str] = frozenset()
@@ -122,3 +122,13 @@ def test_an_empty_list_is_refused() -> None:
 def test_a_text_that_is_no_unicode_is_a_problem_of_its_number() -> None:
     with pytest.raises(InvalidTask, match=r"list\[0\]\.text1"):
         build_numbers([("4912345678", {"text1": "half \ud800"})], field="list", needed_texts=NOTHING)
+
+
+def test_a_callers_own_values_have_a_limit_of_their_own_and_may_not_be_missing() -> None:
+    needed = frozenset({"info.name"})
+    built = build_numbers(
+        [("4930123456", {"info.name": "x" * 1_200, "text1": "y" * 40})], field="n", needed_texts=needed
+    )
+    assert msgspec.json.decode(built.calls[0].texts or "") == {"info.name": "x" * MAX_INFO_LENGTH, "text1": "y" * 30}
+    with pytest.raises(InvalidTask, match=r"n\[0\].info.name is missing, and the template uses it"):
+        build_numbers([("4930123456", {"text1": "y"})], field="n", needed_texts=needed)

@@ -13,16 +13,19 @@ from ringback.model.template import (
     Gather,
     Hangup,
     OnVoicemail,
+    Pause,
     Play,
     Say,
     Step,
     Tag,
     Template,
     Transfer,
+    VoiceSettings,
     faults_of,
     substituted,
     variables,
 )
+from ringback.model.text_variables import is_variable
 
 
 def make(*steps: Step, **changes: object) -> Template:
@@ -50,6 +53,40 @@ RICH = make(
         ],
     },
 )
+
+
+def test_a_template_stored_before_there_were_voice_settings_is_read() -> None:
+    old = b'{"name":"t","initial_node":"a","nodes":{"a":[{"step":"say","text":"${text1}"}]},"language":"en"}'
+    read = msgspec.json.decode(old, type=Template)
+    assert (read.voice, read.speaks) == (VoiceSettings(), True)
+    assert not make(Hangup()).speaks
+
+
+def test_variables_of_a_caller_stand_behind_the_numbered_ones() -> None:
+    texts = Say("${info.b} ${text10} ${info.a} ${text2}"), Transfer("${info.phone}")
+    assert make(*texts).text_variables() == ("text2", "text10", "info.a", "info.b", "info.phone")
+
+
+@pytest.mark.parametrize("name", ["info.", "info.a b", "info." + "x" * 65, "info.ä", "Info.a", "text0", "text11"])
+def test_there_are_no_other_variables(name: str) -> None:
+    assert not is_variable(name)
+    with pytest.raises(ValueError, match="is not known; there are"):
+        make(Say(f"${{{name}}}"))
+
+
+@pytest.mark.parametrize("seconds", [-0.001, 999.001, float("nan"), float("inf")])
+def test_a_pause_has_its_limits(seconds: float) -> None:
+    assert make(Pause(0), Pause(999)).nodes["first"]
+    with pytest.raises(ValueError, match=r"first.steps\[0\].pause: must be 0 to 999 seconds"):
+        make(Pause(seconds))
+
+
+@pytest.mark.parametrize("rate", [0.249, 4.001, float("nan"), -1])
+def test_a_speaking_rate_has_its_limits(rate: float) -> None:
+    assert make(voice=VoiceSettings(speaking_rate=0.25))
+    assert make(voice=VoiceSettings(speaking_rate=4))
+    with pytest.raises(ValueError, match=r"voice\.speaking_rate: must be 0.25 to 4"):
+        make(voice=VoiceSettings(speaking_rate=rate))
 
 
 def test_what_a_template_tells_of_itself() -> None:

@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Tag, Template, Transfer
+from ringback.model.template import (
+    Gather,
+    Gender,
+    Hangup,
+    OnVoicemail,
+    Pause,
+    Play,
+    Say,
+    Tag,
+    Template,
+    Transfer,
+    VoiceSettings,
+)
 from ringback.voice.load import MAX_SOURCE_BYTES, TemplateError, load_template, load_template_text
 from ringback.voice.yaml_tree import MAX_PROBLEMS, MAX_VALUES
 
@@ -18,6 +30,10 @@ WHOLE = """\
 name: reminder
 language: de
 on_voicemail: continue
+voice:
+  speaking_rate: 1.5
+  gender: female
+  accent: at
 initial_node: ask
 nodes:
   ask:
@@ -30,6 +46,7 @@ nodes:
         barge_in: false
       - barge_in: True
         play: sounds/chime.wav
+      - pause: 2
       - gather:
           say: Press 1.
           barge_in: true
@@ -86,12 +103,14 @@ def test_a_whole_file(folder: Path) -> None:
         name="reminder",
         language="de",
         on_voicemail=OnVoicemail.CONTINUE,
+        voice=VoiceSettings(speaking_rate=1.5, gender=Gender.FEMALE, accent="at"),
         initial_node="ask",
         nodes={
             "ask": [
                 Say("Hello ${text1}.\nHow are you?\n", barge_in=True),
                 Play("sounds/chime.wav"),
                 Play("sounds/chime.wav", barge_in=True),
+                Pause(2),
                 Gather(
                     prompt=Say("Press 1.", barge_in=True),
                     keys="12",
@@ -135,6 +154,13 @@ ERRORS = [
     ("steps: [hangup]\nzzz: en\n", 2, "zzz", "is not known here; there are initial_node, language, name"),
     ("steps: [hangup]\nsteps: [hangup]\n", 2, "steps", "is given twice"),
     ("steps: [hangup]\n? [a]\n: b\n", 2, "template", "a key must be text, is a list"),
+    ("steps: [hangup]\nvoice: female\n", 2, "voice", "must be a mapping, is text"),
+    ("steps: [hangup]\nvoice:\n  speed: 2\n", 3, "voice.speed", "is not known here"),
+    ("steps: [hangup]\nvoice:\n  speaking_rate: fast\n", 3, "voice.speaking_rate", "must be a number, is 'fast'"),
+    ("steps: [hangup]\nvoice:\n  speaking_rate: 4.1\n", 3, "voice.speaking_rate", "must be 0.25 to 4, is 4.1"),
+    ("steps: [hangup]\nvoice:\n  speaking_rate: 0.24\n", 3, "voice.speaking_rate", "must be 0.25 to 4, is 0.24"),
+    ("steps: [hangup]\nvoice:\n  gender: woman\n", 3, "voice.gender", "must be male or female, is 'woman'"),
+    ("steps: [hangup]\nvoice:\n  accent: a/b\n", 3, "voice.accent", "at most 32 letters, digits or -"),
     # YAML itself
     ("steps: [\n", 2, "yaml", "while parsing a flow"),
     ("steps:\n - say: a: b\n", 2, "yaml", "mapping values are not allowed"),
@@ -159,7 +185,12 @@ ERRORS = [
     ("steps:\n  - say: x\n    tag: 1\n", 2, "steps[0]", "must name one step, names 2"),
     ("steps:\n  - {}\n", 2, "steps[0]", "must name one step, names 0"),
     ("steps:\n  - sya: x\n", 2, "steps[0].sya", "did you mean say?"),
-    ("steps:\n  - dial: x\n", 2, "steps[0].dial", "there are barge_in, gather, hangup, play, say, tag, transfer"),
+    (
+        "steps:\n  - dial: x\n",
+        2,
+        "steps[0].dial",
+        "there are barge_in, gather, hangup, pause, play, say, tag, transfer",
+    ),
     ("steps:\n  - say:\n", 2, "steps[0].say", "must not be empty"),
     ("steps:\n  - say: {text: x}\n", 2, "steps[0].say", "must be text, is a mapping"),
     ("steps:\n  - say: ''\n", 2, "steps[0].say", "must not be empty"),
@@ -171,6 +202,12 @@ ERRORS = [
     ("steps:\n  - transfer: [1]\n", 2, "steps[0].transfer", "must be text, is a list"),
     ("steps:\n  - hangup: now\n", 2, "steps[0].hangup", "takes no value"),
     ("steps:\n  - play: /x.wav\n", 2, "steps[0].play", "own folder"),
+    ("steps:\n  - pause: 1000\n", 2, "steps[0].pause", "must be 0 to 999 seconds, is 1000"),
+    ("steps:\n  - pause: -1\n", 2, "steps[0].pause", "must be 0 to 999 seconds, is -1"),
+    ("steps:\n  - pause: long\n", 2, "steps[0].pause", "must be a number, is 'long'"),
+    ("steps:\n  - pause:\n", 2, "steps[0].pause", "must be a number, is ''"),
+    ("steps:\n  - say: ${info.}\n", 2, "steps[0].say", "${info.} is not known"),
+    ("steps:\n  - say: ${info.a-b}\n", 2, "steps[0].say", "${info.a-b} is not known"),
     # barge_in
     ("steps:\n  - say: x\n    barge_in: maybe\n", 3, "steps[0].barge_in", "must be true or false, is 'maybe'"),
     ("steps:\n  - say: x\n    barge_in: yes\n", 3, "steps[0].barge_in", "must be true or false, is 'yes'"),
@@ -263,7 +300,7 @@ nodes:
         load_template_text(text, "menu.yaml", None)
     assert str(raised.value).splitlines() == [
         "menu.yaml:2: langauge: is not known here; did you mean language?",
-        "menu.yaml:7: nodes.menu.steps[0].say: ${name} is not known; there are ${text1} to ${text10}",
+        "menu.yaml:7: nodes.menu.steps[0].say: ${name} is not known; there are ${text1} to ${text10} and ${info.NAME}",
         "menu.yaml:9: nodes.menu.steps[1].gather.timeout: must be a number, is 'soon'",
         "menu.yaml:10: nodes.menu.steps[1].gather.max_keys: must be 1 to 32, is 99",
         "menu.yaml:12: nodes.menu.steps[1].gather.cases.1: there is no node 'nowhere'",

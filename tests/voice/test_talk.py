@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
 from ringback.clock import VirtualClock
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer
+from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Step, Tag, Template, Transfer
 from ringback.telephony.port import (
     CallEvent,
     Ended,
@@ -267,6 +266,24 @@ def test_a_key_that_interrupted_is_kept_for_the_next_gather() -> None:
     assert result.intent == "102"
 
 
+def test_a_pause_is_silent_and_keeps_keys_for_the_next_gather() -> None:
+    result, leg, took = converse(
+        template(ONE, Pause(2.5), choice(prompt=TWO), **YES_NO), [press(1.2, "5"), press(2, "1")]
+    )
+    assert leg.done == [(0.0, "play 1"), (3.5, "hang up")]
+    assert took == pytest.approx(3.5)
+    assert (result.intent, result.keys) == (None, "51")
+
+
+def test_a_pause_ends_with_the_call_and_with_the_longest_duration() -> None:
+    result, _, took = converse(template(Pause(999), Tag("1")), [(4, Ended(hung_up_by=HungUpBy.CALLEE))])
+    assert (result.reason, result.intent) == ("callee hung up", None)
+    assert took == pytest.approx(4)
+    result, _, took = converse(template(Pause(999), Tag("1")), max_seconds=10)
+    assert (result.reason, result.intent) == ("maximum duration", None)
+    assert took == pytest.approx(10)
+
+
 def test_the_callee_hangs_up_during_a_prompt() -> None:
     end = Ended(hung_up_by=HungUpBy.CALLEE)
     result, leg, took = converse(template(THREE, Tag("1")), [press(0.5, "4"), (1, end)])
@@ -366,7 +383,7 @@ def test_what_happens_while_a_prompt_is_made_is_not_missed() -> None:
     clock = VirtualClock()
 
     class Slow(PromptMaker):
-        async def prompt(self, step: Say | Play, language: str, texts: Mapping[str, str]) -> Prompt:
+        async def prompt(self, *_: Any) -> Prompt:  # type: ignore[override]  # whatever is asked for
             await clock.sleep(20)
             return Prompt("slow", bytes(16_000))
 

@@ -12,7 +12,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer
+from ringback.model.template import (
+    Gather,
+    Gender,
+    Hangup,
+    OnVoicemail,
+    Pause,
+    Play,
+    Say,
+    Step,
+    Tag,
+    Template,
+    Transfer,
+    VoiceSettings,
+)
 from ringback.telephony.port import (
     Answered,
     CallEvent,
@@ -33,7 +46,7 @@ NODES = ["n0", "n1", "n2", "n3"]
 KEYS = "12#"
 MAX_SECONDS = 40.0
 
-texts = st.sampled_from(["Hello", "${text1}", "a b ${text10}\n c", "yes", "1", "${text2}${text1}"])
+texts = st.sampled_from(["Hello", "${text1}", "a b ${text10}\n c", "yes", "1", "${text2}${text1}", "${info.a_1}"])
 prompts = st.one_of(st.builds(Say, texts, st.booleans()), st.builds(Play, st.just(FILE), st.booleans()))
 targets = st.sampled_from(NODES)
 gathers = st.builds(
@@ -51,7 +64,14 @@ steps = st.one_of(
     gathers,
     st.sampled_from(["101", "x_-9"]).map(Tag),
     st.sampled_from(["100", "+4930", "${text1}"]).map(Transfer),
+    st.sampled_from([0.0, 0.5, 7.25]).map(Pause),
     st.just(Hangup()),
+)
+voices = st.builds(
+    VoiceSettings,
+    speaking_rate=st.floats(0.25, 4.0).map(lambda rate: round(rate, 3)),
+    gender=st.one_of(st.none(), st.sampled_from(Gender)),
+    accent=st.sampled_from(["", "GB", "91", "yes"]),
 )
 
 
@@ -70,6 +90,7 @@ def templates(draw: st.DrawFn) -> Template:
         name=draw(st.sampled_from(["t", "Grüße 1"])),
         language=draw(st.sampled_from(["en", "pt-br"])),
         on_voicemail=draw(st.sampled_from(OnVoicemail)),
+        voice=draw(voices),
         initial_node="n0",
         nodes={node: nodes[node] for node in NODES if node in reached},
     )
@@ -187,18 +208,25 @@ def written(template: Template) -> str:
         "name": template.name,
         "language": template.language,
         "on_voicemail": str(template.on_voicemail),
+        "voice": {
+            name: str(value) if name == "gender" else value
+            for name, value in msgspec.structs.asdict(template.voice).items()
+            if value
+        },
         "initial_node": template.initial_node,
         "nodes": {node: {"steps": [_step(step) for step in steps]} for node, steps in template.nodes.items()},
     }
     return yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
 
 
-def _step(step: Step) -> Any:
+def _step(step: Step) -> Any:  # noqa: PLR0911 - a case for each kind of step
     match step:
         case Say(text, barge_in):
             return {"say": text} | ({"barge_in": True} if barge_in else {})
         case Play(file, barge_in):
             return {"play": file} | ({"barge_in": True} if barge_in else {})
+        case Pause(seconds):
+            return {"pause": seconds}
         case Tag(intent):
             return {"tag": intent}
         case Transfer(target):

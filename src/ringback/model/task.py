@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ringback.model.numbers import InvalidNumber, parse_callee, zone_key
+from ringback.model.text_variables import cut
 from ringback.model.windows import MAX_WINDOWS, Window
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ MAX_NUMBERS = 200_000
 MIN_NAME = 2
 MAX_NAME = 64
 MAX_CALLER_ID_DIGITS = 20
-#: Longer text variables are cut, not refused (the vendor's rule).
-MAX_TEXT_LENGTH = 30
 TEXT_NAMES = tuple(f"text{number}" for number in range(1, 11))
 #: Problems with numbers are counted in full but only so many are named in an error.
 MAX_NAMED_PROBLEMS = 10
@@ -158,11 +157,11 @@ def build_numbers(
         if callee in seen:
             duplicates.append(callee)
             continue
-        cut = {name: value[:MAX_TEXT_LENGTH] for name, value in texts.items()}
+        kept = {name: cut(name, value) for name, value in texts.items()}
         try:
-            stored = encode(cut).decode() if cut else None
+            stored = encode(kept).decode() if kept else None
         except UnicodeEncodeError as error:
-            name = next(name for name, value in cut.items() if error.object in value)
+            name = next(name for name, value in kept.items() if error.object in value)
             problems.add(f"{field}[{index}].{name}", "is not Unicode text")
             continue
         seen.add(callee)

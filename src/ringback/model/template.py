@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model.text_variables import KNOWN, in_order, is_variable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -29,6 +31,9 @@ DEFAULT_TIMEOUT_SECONDS = 5.0
 MIN_TIMEOUT_SECONDS = 1.0
 MAX_TIMEOUT_SECONDS = 60.0
 MAX_GATHERED_KEYS = 32
+MAX_PAUSE_SECONDS = 999.0
+MIN_SPEAKING_RATE = 0.25
+MAX_SPEAKING_RATE = 4.0
 MAX_TEXT_CHARACTERS = 2_000
 MAX_NAME_CHARACTERS = 64
 MAX_NODES = 200
@@ -39,10 +44,10 @@ MAX_FAULTS = 100
 ONLY_NODE = "start"
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)(\}?)")
-_VARIABLE_NAME = re.compile(r"text(?:10|[1-9])", re.ASCII)
 _INTENT = re.compile(r"[0-9A-Za-z_-]{1,32}", re.ASCII)
 _NODE_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _TARGET = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
+_ACCENT = re.compile(r"[0-9A-Za-z-]{0,32}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[0-9A-Za-z]{1,8}){0,3}", re.ASCII)
 # Line breaks and tabs are welcome in a text; other control characters and lone surrogates are not.
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -55,8 +60,30 @@ class OnVoicemail(StrEnum):
     CONTINUE = "continue"
 
 
+class Gender(StrEnum):
+    """Of a voice."""
+
+    MALE = "male"
+    FEMALE = "female"
+
+
+class VoiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How texts are spoken, as far as the voices that are installed allow.
+
+    ``speaking_rate``: 1 is the voice's own, 2 twice as fast. ``gender``: ``None`` leaves it to the voice. ``accent``: a
+    region such as ``GB``, or its dialling code.
+    """
+
+    speaking_rate: float = 1.0
+    gender: Gender | None = None
+    accent: str = ""
+
+
+PLAIN_VOICE = VoiceSettings()
+
+
 class Say(msgspec.Struct, frozen=True, tag_field="step", tag="say", forbid_unknown_fields=True, omit_defaults=True):
-    """Speak ``text``, which may hold ``${text1}`` to ``${text10}``.
+    """Speak ``text``, which may hold ``${text1}`` to ``${text10}`` and ``${info.NAME}``.
 
     ``barge_in``: it stops when the callee speaks or presses a key.
     """
@@ -73,6 +100,12 @@ class Play(msgspec.Struct, frozen=True, tag_field="step", tag="play", forbid_unk
 
     file: str
     barge_in: bool = False
+
+
+class Pause(msgspec.Struct, frozen=True, tag_field="step", tag="pause", forbid_unknown_fields=True):
+    """Be silent for so many ``seconds``. Keys are kept for the next gather."""
+
+    seconds: float
 
 
 class Gather(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag="gather", forbid_unknown_fields=True):
@@ -109,7 +142,7 @@ class Hangup(msgspec.Struct, frozen=True, tag_field="step", tag="hangup", forbid
 
 
 class Transfer(msgspec.Struct, frozen=True, tag_field="step", tag="transfer", forbid_unknown_fields=True):
-    """Let the trunk connect the callee with ``target``, digits or one ``${text1}`` to ``${text10}``, instead of us.
+    """Let the trunk connect the callee with ``target``, digits or one ``${text1}`` or ``${info.NAME}``, instead of us.
 
     The call ends for us then. Refused, the next step runs.
     """
@@ -117,7 +150,7 @@ class Transfer(msgspec.Struct, frozen=True, tag_field="step", tag="transfer", fo
     target: str
 
 
-Step = Say | Play | Gather | Tag | Hangup | Transfer
+Step = Say | Play | Pause | Gather | Tag | Hangup | Transfer
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -138,9 +171,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nodes: dict[str, list[Step]]
     language: str = "en"
     on_voicemail: OnVoicemail = OnVoicemail.HANG_UP
+    voice: VoiceSettings = PLAIN_VOICE
 
     def __post_init__(self) -> None:
-        faults = list(islice(faults_of(self.name, self.language, self.initial_node, self.nodes), MAX_FAULTS))
+        found = faults_of(self.name, self.language, self.initial_node, self.nodes, voice=self.voice)
+        faults = list(islice(found, MAX_FAULTS))
         if faults:
             raise ValueError("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
 
@@ -148,8 +183,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The names of the text variables that it uses, ``text1`` first. A number needs a value for each."""
         texts = [prompt.text for prompt in self._prompts() if isinstance(prompt, Say)]
         texts += [step.target for step in self._steps() if isinstance(step, Transfer)]
-        names = {name for text in texts for name in variables(text)}
-        return tuple(sorted(names, key=lambda name: int(name.removeprefix("text"))))
+        return in_order(name for text in texts for name in variables(text))
 
     def files(self) -> tuple[str, ...]:
         """The files that it plays, each once, in the order in which they are written."""
@@ -158,6 +192,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def intents(self) -> tuple[str, ...]:
         """The intents that it can give, each once, in the order in which they are written."""
         return tuple(dict.fromkeys(step.intent for step in self._steps() if isinstance(step, Tag)))
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it has texts to be spoken."""
+        return any(isinstance(prompt, Say) for prompt in self._prompts())
 
     @property
     def may_be_interrupted(self) -> bool:
@@ -200,6 +239,7 @@ def faults_of(
     initial_node: str | None,
     nodes: Mapping[str, Sequence[Step | None]],
     *,
+    voice: VoiceSettings = PLAIN_VOICE,
     complete: bool = True,
 ) -> Iterator[Fault]:
     """Everything wrong with a template of these parts.
@@ -211,6 +251,7 @@ def faults_of(
         yield Fault("name", f"must have 1 to {MAX_NAME_CHARACTERS} characters")
     if not _LANGUAGE.fullmatch(language):
         yield Fault("language", "must be a language tag such as en or pt-br")
+    yield from _voice_faults(voice)
     if len(nodes) > MAX_NODES:
         yield Fault("nodes", f"must be at most {MAX_NODES}, are {len(nodes)}")
     for node, steps in nodes.items():
@@ -231,10 +272,20 @@ def faults_of(
                 yield Fault(f"nodes.{node}", "cannot be reached from the initial node")
 
 
+def _voice_faults(voice: VoiceSettings) -> Iterator[Fault]:
+    if not MIN_SPEAKING_RATE <= voice.speaking_rate <= MAX_SPEAKING_RATE:  # no number is neither
+        rates = f"{MIN_SPEAKING_RATE:g} to {MAX_SPEAKING_RATE:g}"
+        yield Fault("voice.speaking_rate", f"must be {rates}, is {voice.speaking_rate:g}")
+    if not _ACCENT.fullmatch(voice.accent):
+        yield Fault("voice.accent", "must have at most 32 letters, digits or -")
+
+
 def _step_faults(step: Step, where: str) -> Iterator[Fault]:
     match step:
         case Say() | Play():
             yield from _prompt_faults(step, where)
+        case Pause(seconds) if not 0 <= seconds <= MAX_PAUSE_SECONDS:
+            yield Fault(f"{where}.pause", f"must be 0 to {MAX_PAUSE_SECONDS:g} seconds, is {seconds:g}")
         case Gather():
             if step.prompt is not None:
                 yield from _prompt_faults(step.prompt, f"{where}.gather")
@@ -242,13 +293,13 @@ def _step_faults(step: Step, where: str) -> Iterator[Fault]:
         case Tag(intent) if not _INTENT.fullmatch(intent):
             yield Fault(f"{where}.tag", "must be a code of 1 to 32 letters, digits, - or _")
         case Transfer(target) if not _is_target(target):
-            yield Fault(f"{where}.transfer", "must be 1 to 32 digits (a + may lead), or one of ${text1} to ${text10}")
+            yield Fault(f"{where}.transfer", f"must be 1 to 32 digits (a + may lead), or one of {KNOWN}")
 
 
 def _is_target(target: str) -> bool:
     variable = _PLACEHOLDER.fullmatch(target)
     if variable is not None:
-        return bool(variable[2] and _VARIABLE_NAME.fullmatch(variable[1]))
+        return bool(variable[2]) and is_variable(variable[1])
     return _TARGET.fullmatch(target) is not None
 
 
@@ -267,8 +318,8 @@ def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:
     for found in _PLACEHOLDER.finditer(text):
         if not found[2]:
             yield Fault(f"{where}.say", f"${{{found[1][:20]} has no closing }}")
-        elif not _VARIABLE_NAME.fullmatch(found[1]):
-            yield Fault(f"{where}.say", f"{found[0][:40]} is not known; there are ${{text1}} to ${{text10}}")
+        elif not is_variable(found[1]):
+            yield Fault(f"{where}.say", f"{found[0][:40]} is not known; there are {KNOWN}")
 
 
 def _file_fault(file: str) -> str | None:

@@ -87,9 +87,8 @@ def load_template_text(text: str, source_name: str, folder: Path | None) -> Load
     parts = TemplateReader(source).read(root)
     complete = not source.problems
     faulty = set()
-    for fault in islice(
-        faults_of(parts.name, parts.language, parts.initial_node, parts.nodes, complete=complete), MAX_FAULTS
-    ):
+    found = faults_of(parts.name, parts.language, parts.initial_node, parts.nodes, voice=parts.voice, complete=complete)
+    for fault in islice(found, MAX_FAULTS):
         faulty.add(fault.field)
         source.report_at(parts.shown(fault.field), fault.message)
     files: dict[str, str] = {}  # file -> the field that names it first
@@ -103,6 +102,7 @@ def load_template_text(text: str, source_name: str, folder: Path | None) -> Load
         name=parts.name,
         language=parts.language,
         on_voicemail=parts.on_voicemail,
+        voice=parts.voice,
         initial_node=parts.initial_node,
         nodes={node: [step for step in steps if step is not None] for node, steps in parts.nodes.items()},
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.model.template import Say, substituted
+from ringback.model.template import PLAIN_VOICE, Say, substituted
+from ringback.model.text_variables import cut
 from ringback.telephony.port import Prompt
 from ringback.voice.espeak import speech_program
 from ringback.voice.speech import Speech, speech_available
@@ -16,22 +17,19 @@ from ringback.voice.tones import pattern
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringback.model.template import Play
+    from ringback.model.template import Play, VoiceSettings
 
-__all__ = ["MAX_VALUE_CHARACTERS", "PromptMaker", "Speech", "render", "speech_available", "speech_program"]
-
-#: A longer value of a text variable is cut, not refused (the vendor's rule).
-MAX_VALUE_CHARACTERS = 30
+__all__ = ["PromptMaker", "Speech", "render", "speech_available", "speech_program"]
 
 log = structlog.get_logger(__name__)
 
 
 def render(text: str, texts: Mapping[str, str]) -> str:
-    """The text with ``${text1}`` to ``${text10}`` replaced by ``texts["text1"]`` and so on.
+    """The text with each ``${name}`` replaced by ``texts[name]``.
 
-    A value is cut to 30 characters; one that is missing is empty, for whoever made the task has checked that.
+    A value is cut to what counts of it; one that is missing is empty, for whoever made the task has checked that.
     """
-    return substituted(text, {name: value[:MAX_VALUE_CHARACTERS] for name, value in texts.items()})
+    return substituted(text, {name: cut(name, value) for name, value in texts.items()})
 
 
 class PromptMaker:
@@ -43,10 +41,12 @@ class PromptMaker:
             file: Prompt(f"file:{hashlib.sha256(pcm).hexdigest()}", pcm) for file, pcm in (audio or {}).items()
         }
 
-    async def prompt(self, step: Say | Play, language: str, texts: Mapping[str, str]) -> Prompt:
+    async def prompt(
+        self, step: Say | Play, language: str, texts: Mapping[str, str], voice: VoiceSettings = PLAIN_VOICE
+    ) -> Prompt:
         """The audio of a step; empty when nothing is to be heard. Never fails."""
         if isinstance(step, Say):
-            return await self._speech.say(render(step.text, texts), language)
+            return await self._speech.say(render(step.text, texts), language, voice)
         prompt = self._files.get(step.file)
         if prompt is None:
             log.warning("file_missing", file=step.file, instead="notes")

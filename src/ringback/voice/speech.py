@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ringback.model.template import PLAIN_VOICE
 from ringback.telephony.port import Prompt
 from ringback.voice.espeak import PROGRAM, EspeakError, EspeakHung, EspeakRun, speech_program
 from ringback.voice.tones import pattern
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
+    from ringback.model.template import VoiceSettings
 
 DEFAULT_TIME_LIMIT_SECONDS = 5.0
 DEFAULT_CACHE_BYTES = 32_000_000
@@ -57,7 +59,7 @@ class Speech:
         self._paused_until = 0.0
         self._warned = False
 
-    async def say(self, text: str, language: str) -> Prompt:
+    async def say(self, text: str, language: str, voice: VoiceSettings = PLAIN_VOICE) -> Prompt:  # noqa: ARG002
         """The audio of ``text``; empty when there is nothing to say. Never fails: notes take the place of speech."""
         text = " ".join(text.split())
         if not text:

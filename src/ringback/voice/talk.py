@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ringback.model.template import Gather, Hangup, OnVoicemail, Play, Say, Step, Tag, Template, Transfer, substituted
+from ringback.model.template import (
+    Gather,
+    Hangup,
+    OnVoicemail,
+    Pause,
+    Play,
+    Say,
+    Step,
+    Tag,
+    Template,
+    Transfer,
+    substituted,
+)
 from ringback.telephony.port import (
     Ended,
     HungUpBy,
@@ -75,8 +87,8 @@ async def talk(
 ) -> TalkResult:
     """Run the template on a leg that has just been answered, until the call has ended.
 
-    ``texts`` maps ``text1`` to ``text10`` to their values; ``max_seconds`` is counted from now. All events of the leg
-    from here on are taken here.
+    ``texts`` maps text variables, such as ``text1``, to their values; ``max_seconds`` is counted from now. All events
+    of the leg from here on are taken here.
     """
     conversation = _Conversation(leg, template, texts=texts, prompts=prompts, clock=clock, max_seconds=max_seconds)
     try:
@@ -155,6 +167,8 @@ class _Conversation:
             match step:
                 case Say() | Play():
                     await self._prompt(step)
+                case Pause(seconds):
+                    await self._pause(seconds)
                 case Gather():
                     target = await self._gather(step)
                     if target is not None:
@@ -178,6 +192,12 @@ class _Conversation:
         while self._playing and not (step.barge_in and (self._spoken or len(self._keys) > pressed)):
             await self._listen()
         await self._stop_playing()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, listening. Keys are kept for the next gather."""
+        over_at = self._clock.monotonic() + seconds
+        while await self._listen(until=over_at):
+            pass
 
     async def _transfer(self, step: Transfer) -> None:
         """Ask the trunk to take the callee over. Refused, the conversation goes on."""
@@ -225,7 +245,8 @@ class _Conversation:
 
     async def _made(self, step: Say | Play) -> Prompt:
         """The prompt of a step, listening while it is made."""
-        making = asyncio.ensure_future(self._prompts.prompt(step, self._template.language, self._texts))
+        template = self._template
+        making = asyncio.ensure_future(self._prompts.prompt(step, template.language, self._texts, template.voice))
         try:
             while not making.done():
                 await self._listen(work=making)

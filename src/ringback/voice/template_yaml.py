@@ -3,13 +3,18 @@
     name: reminder                  # optional: the file's name
     language: en                    # optional
     on_voicemail: hang_up           # optional: hang_up or continue
+    voice:                          # optional: how texts are spoken, as far as the voice allows
+      speaking_rate: 1.2            # optional: 0.25 to 4, 1 is the voice's own
+      gender: female                # optional: male or female
+      accent: GB                    # optional: a region or its dialling code
     initial_node: ask
     nodes:
       ask:
         steps:
-          - say: Hello ${text1}
+          - say: Hello ${text1}       # ${text1} to ${text10}, ${info.NAME}
             barge_in: true              # optional: speech or a key stops it
           - play: chime.wav
+          - pause: 1.5                  # seconds of silence, 0 to 999
           - gather:
               say: Press 1 to agree.    # or play:, or neither
               barge_in: true            # optional: speech stops it; keys do that anyway
@@ -22,7 +27,7 @@
       agreed:
         steps:
           - tag: "101"
-          - transfer: "4930123456"    # or ${text1} to ${text10}; refused by the trunk, the next step runs
+          - transfer: "4930123456"    # or one such variable; refused by the trunk, the next step runs
           - hangup
 
 A template of one node may have ``steps`` at the top instead of ``initial_node`` and ``nodes``. Only shapes and
@@ -42,21 +47,26 @@ from ringback.model.template import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_NAME_CHARACTERS,
     ONLY_NODE,
+    PLAIN_VOICE,
     Gather,
+    Gender,
     Hangup,
     OnVoicemail,
+    Pause,
     Play,
     Say,
     Step,
     Tag,
     Transfer,
+    VoiceSettings,
 )
 
 if TYPE_CHECKING:
     from ringback.voice.yaml_tree import Source
 
-_TOP_FIELDS = ("name", "language", "on_voicemail", "initial_node", "nodes", "steps")
-_STEP_NAMES = ("say", "play", "gather", "tag", "transfer", "hangup")
+_TOP_FIELDS = ("name", "language", "on_voicemail", "voice", "initial_node", "nodes", "steps")
+_VOICE_FIELDS = ("speaking_rate", "gender", "accent")
+_STEP_NAMES = ("say", "play", "pause", "gather", "tag", "transfer", "hangup")
 _PROMPTS: dict[str, type[Say] | type[Play]] = {"say": Say, "play": Play}
 _STEPS_OF_ONE_TEXT: dict[str, type[Tag] | type[Transfer]] = {"tag": Tag, "transfer": Transfer}
 _BARGE_IN = "barge_in"
@@ -71,6 +81,7 @@ class Parts(msgspec.Struct):
     on_voicemail: OnVoicemail
     initial_node: str | None
     nodes: dict[str, list[Step | None]]
+    voice: VoiceSettings = PLAIN_VOICE
     bare: bool = False  # steps at the top, no nodes
 
     def shown(self, field: str) -> str:
@@ -99,6 +110,8 @@ class TemplateReader:
             parts.language = tag
         if "on_voicemail" in entries:
             parts.on_voicemail = self._on_voicemail(entries["on_voicemail"])
+        if "voice" in entries:
+            parts.voice = self._voice(entries["voice"])
         if "steps" in entries:
             for field in entries.keys() & {"nodes", "initial_node"}:
                 self._source.report_at(field, "cannot stand beside steps at the top")
@@ -120,6 +133,24 @@ class TemplateReader:
         if value is not None:
             self._source.report_at("on_voicemail", f"must be {' or '.join(OnVoicemail)}, is {value[:40]!r}")
         return OnVoicemail.HANG_UP
+
+    def _voice(self, node: yaml.Node) -> VoiceSettings:
+        entries = self._source.mapping(node, "voice", _VOICE_FIELDS) or {}
+        rate, gender, accent = None, None, None
+        if "speaking_rate" in entries:
+            rate = self._source.number(entries["speaking_rate"], "voice.speaking_rate")
+        if "gender" in entries:
+            gender = self._source.text(entries["gender"], "voice.gender")
+        if gender is not None and gender not in set(Gender):
+            self._source.report_at("voice.gender", f"must be {' or '.join(Gender)}, is {gender[:40]!r}")
+            gender = None
+        if "accent" in entries:
+            accent = self._source.text(entries["accent"], "voice.accent")
+        return VoiceSettings(
+            speaking_rate=PLAIN_VOICE.speaking_rate if rate is None else rate,
+            gender=None if gender is None else Gender(gender),
+            accent=accent or "",
+        )
 
     def _nodes(self, node: yaml.Node) -> dict[str, list[Step | None]]:
         nodes: dict[str, list[Step | None]] = {}
@@ -177,6 +208,9 @@ class TemplateReader:
     def _named_step(self, name: str, node: yaml.Node, field: str, *, barge_in: bool) -> Step | None:
         if name == "gather":
             return self._gather(node, field)
+        if name == "pause":
+            seconds = self._source.number(node, field)
+            return None if seconds is None else Pause(seconds)
         if name == "hangup":
             if node.value:
                 self._source.report_at(field, "takes no value")
