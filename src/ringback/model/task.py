@@ -81,7 +81,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A group call as it is asked for, numbers apart. ``send_at`` is epoch ms, ``None`` for at once.
 
     ``called_info`` is told again with every result. ``report_last``: of a number that is recalled, only the last result
-    is reported.
+    is reported. ``takes_more``: it does not finish while it has no number left, for more may come.
     """
 
     name: str
@@ -93,6 +93,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: TaskKind = TaskKind.AGENT
     called_info: str = ""
     report_last: bool = False
+    takes_more: bool = False
 
     def checked(self) -> TaskSpec:
         """Itself, when everything is in range. Raises :class:`InvalidTask`."""

@@ -88,11 +88,16 @@ async def _submit(tx: Tx, claimed: Collection[Any], now_ms: int, minute_seconds:
         of = update(task).where(task.c.id.in_(ids))
         await tx.execute(of.values(state=TaskState.SUBMITTING, modified_at=now_ms))
         await tx.execute(of.values(state=TaskState.CALLING, modified_at=now_ms, started_at=now_ms))
-        await denials.skip_denied(tx, ids)
-        await _skip_never_open(tx, starting, now_ms)
+        await skip_what_never_goes(tx, starting, now_ms)
         # A task whose numbers are all skipped has nothing to wait for.
         await tasks.finish_done(tx, ids, now_ms, minute_seconds=minute_seconds)
     return [row.id for row in claimed]
+
+
+async def skip_what_never_goes(tx: Tx, of: Collection[Any], now_ms: int) -> None:
+    """Skip what is queued and can never be called; ``of`` are submitted tasks, rows with ``id`` and ``limits``."""
+    await denials.skip_denied(tx, [row.id for row in of])
+    await _skip_never_open(tx, of, now_ms)
 
 
 async def _skip_never_open(tx: Tx, starting: Collection[Any], now_ms: int) -> None:

@@ -110,6 +110,7 @@ async def insert_row(tx: Tx, account_id: int, spec: TaskSpec, *, total: int, now
         "kind": spec.kind,
         "called_info": spec.called_info,
         "report_last": spec.report_last,
+        "takes_more": spec.takes_more,
         "total": total,
         "queued": total,
         "created_at": now_ms,
@@ -181,7 +182,8 @@ async def running(tx: Tx) -> list[Task]:
 
 
 async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_seconds: float) -> list[int]:
-    """Finish those of the tasks that have nothing queued and nothing in the air, and make their next node due.
+    """Finish those of the tasks that have nothing queued and nothing in the air, and expect no more numbers; make their
+    next node due.
 
     ``minute_seconds`` is the length of a recall minute. Returns the ids of the tasks that finished.
     """
@@ -195,6 +197,7 @@ async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_se
             task.c.state.in_(TASK.sources(TaskEvent.FINISHED)),
             task.c.queued == 0,
             task.c.active == 0,
+            ~task.c.takes_more,
         )
         .values(state=TaskState.FINISHED, finished_at=now_ms, modified_at=now_ms)
         .returning(task.c.id)
