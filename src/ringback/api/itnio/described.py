@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar.openapi.spec import (
+    OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
@@ -52,6 +53,33 @@ def described(body: type[Any] | None, answers: Any = None, *, keyed: bool = True
                     description="The result is in the body, faults too.",
                     content={_JSON: OpenAPIMediaType(schema=_envelope(answers))},
                 )
+            }
+
+    return Described
+
+
+def described_file(parameter: str) -> type[Operation]:
+    """The class that describes an operation that answers with audio."""
+
+    @dataclass
+    class Described(Operation):
+        def __post_init__(self) -> None:
+            asked = Parameter(name=parameter, param_in="query", required=True, description="its id", schema=_TEXT)
+            self.parameters = [*_headers(), asked]
+            self.responses = {
+                "200": OpenAPIResponse(
+                    description="The file; or, to who may not ask, the envelope.",
+                    content={
+                        "audio/mpeg": OpenAPIMediaType(
+                            schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+                        ),
+                        _JSON: OpenAPIMediaType(schema=_envelope(None)),
+                    },
+                ),
+                "500": OpenAPIResponse(
+                    description="There is no such file, or it cannot be read.",
+                    content={"text/plain": OpenAPIMediaType(schema=_TEXT)},
+                ),
             }
 
     return Described

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, get, post
 
-from ringback.api.itnio.described import described
+from ringback.api.itnio.described import described, described_file
 from ringback.api.itnio.envelope import Code, VendorError, answer, bad
 from ringback.api.itnio.families import VOICE, Family
 from ringback.api.itnio.fields import decode
@@ -149,6 +149,39 @@ def plain_get_route(
         operation_class=described(None, answers, keyed=False),
         text=operation.__doc__ or path,
     )
+
+
+def stream_route(
+    door: Door, path: str, operation: Callable[[Call, str], Awaitable[Response[bytes]]], *, parameter: str
+) -> list[HTTPRouteHandler]:
+    """A GET operation that answers with a file; its query has one parameter. Who may not ask gets the envelope."""
+    text = cleandoc(operation.__doc__ or path)
+
+    async def handle(request: AnyRequest) -> Response[bytes]:
+        key = request.query_params.get(parameter, "")
+        found: list[Response[bytes]] = []
+
+        async def run(call: Call) -> Success:
+            if not key:
+                raise bad(parameter, "is missing")
+            found.append(await operation(call, key))
+            return Success()
+
+        refused = await _answer(door, VOICE, request, run)
+        return found[0] if found else refused
+
+    return [
+        get(
+            prefix + path,
+            status_code=200,
+            operation_id=_operation_id(prefix + path),
+            operation_class=described_file(parameter),
+            opt={OPERATION: f"GET {VOICE.prefixes[0]}{path}"},
+            summary=text.partition("\n")[0],
+            description=text,
+        )(handle)
+        for prefix in VOICE.prefixes
+    ]
 
 
 def _handlers(
