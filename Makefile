@@ -12,7 +12,7 @@ ALONE := tests/telephony tests/e2e tests/chaos
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-engine bench-intake bench-telephony chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-engine bench-intake bench-telephony fuzz-door chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-intake: install ## Time and memory of taking 200,000 numbers, beside the b
 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony
+
+fuzz-door: install ## 10,000 requests made from the door's own description (4 minutes; FUZZ_DOOR_CASES=50000)
+	FUZZ_DOOR_CASES=$(or $(FUZZ_DOOR_CASES),10000) $(BIN)/pytest -q tests/api/test_schema_cases.py
 
 chaos: install parts ## Kill everything under a campaign and compare carrier and store (10 minutes; CHAOS="--seed 2")
 	$(BIN)/python -m chaos $(CHAOS)
