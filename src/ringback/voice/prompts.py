@@ -10,8 +10,7 @@ import structlog
 from ringback.model.template import PLAIN_VOICE, Say, substituted
 from ringback.model.text_variables import cut
 from ringback.telephony.port import Prompt
-from ringback.voice.espeak import speech_program
-from ringback.voice.speech import Speech, speech_available
+from ringback.voice.speech import Speech
 from ringback.voice.tones import pattern
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from ringback.model.template import Play, VoiceSettings
 
-__all__ = ["PromptMaker", "Speech", "render", "speech_available", "speech_program"]
+__all__ = ["PromptMaker", "Speech", "render"]
 
 log = structlog.get_logger(__name__)
 
