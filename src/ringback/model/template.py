@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model.hang_up_sms import HangUpSms
 from ringback.model.text_variables import KNOWN, in_order, is_variable
 
 if TYPE_CHECKING:
@@ -172,10 +173,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     language: str = "en"
     on_voicemail: OnVoicemail = OnVoicemail.HANG_UP
     voice: VoiceSettings = PLAIN_VOICE
+    sms: HangUpSms | None = None
 
     def __post_init__(self) -> None:
         found = faults_of(self.name, self.language, self.initial_node, self.nodes, voice=self.voice)
         faults = list(islice(found, MAX_FAULTS))
+        if self.sms is not None:
+            faults += text_faults(self.sms.content, "sms.content")
         if faults:
             raise ValueError("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
 
@@ -183,6 +187,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The names of the text variables that it uses, ``text1`` first. A number needs a value for each."""
         texts = [prompt.text for prompt in self._prompts() if isinstance(prompt, Say)]
         texts += [step.target for step in self._steps() if isinstance(step, Transfer)]
+        if self.sms is not None:
+            texts.append(self.sms.content)
         return in_order(name for text in texts for name in variables(text))
 
     def files(self) -> tuple[str, ...]:
@@ -313,13 +319,18 @@ def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:
         yield Fault(f"{where}.say", "must not be empty")
     if len(text) > MAX_TEXT_CHARACTERS:
         yield Fault(f"{where}.say", f"must have at most {MAX_TEXT_CHARACTERS} characters, has {len(text)}")
+    yield from text_faults(text, f"{where}.say")
+
+
+def text_faults(text: str, field: str) -> Iterator[Fault]:
+    """What is wrong with the characters and the variables of a text."""
     if _NOT_TEXT.search(text):
-        yield Fault(f"{where}.say", "must not hold control characters")
+        yield Fault(field, "must not hold control characters")
     for found in _PLACEHOLDER.finditer(text):
         if not found[2]:
-            yield Fault(f"{where}.say", f"${{{found[1][:20]} has no closing }}")
+            yield Fault(field, f"${{{found[1][:20]} has no closing }}")
         elif not is_variable(found[1]):
-            yield Fault(f"{where}.say", f"{found[0][:40]} is not known; there are {KNOWN}")
+            yield Fault(field, f"{found[0][:40]} is not known; there are {KNOWN}")
 
 
 def _file_fault(file: str) -> str | None:
