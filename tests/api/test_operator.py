@@ -36,6 +36,7 @@ BODIES = {
     "/recallFlow/queryPage": fields.FlowQueryIn,
     "/recallFlow/update": fields.RecallUpdateIn,
     "/recallFlow/cancel": fields.RecallCancelIn,
+    "/sendSip": phone_fields.SendSipIn,
     "/sipAdd": phone_fields.SipAddIn,
     "/sipQuery": phone_fields.SipQueryIn,
     "/sipReset": phone_fields.SipResetIn,

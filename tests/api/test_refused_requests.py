@@ -24,7 +24,7 @@ FLOWS = "/voice/recallFlow/queryPage"
 EDIT = "/voice/recallFlow/update"
 CANCEL = "/voice/recallFlow/cancel"
 SEND = "/voice/group/call/send/agent"
-PHONES = ("/voice/sipAdd", "/voice/sipQuery", "/voice/sipReset")
+PHONES = ("/voice/sendSip", "/voice/sipAdd", "/voice/sipQuery", "/voice/sipReset")
 POSTED = (SEND, TASKS, CANCEL_TASKS, DETAIL, FLOWS, EDIT, CANCEL, *PHONES)
 
 

@@ -116,6 +116,8 @@ async def everyone(tx: Tx) -> list[Phone]:
 
 async def by_login(tx: Tx, account_id: int, login: str, *, app_id: str) -> Phone | None:
     """The account's phone that registers under that name, when it belongs to that application."""
+    if not (login.isascii() and login.isprintable()):
+        return None  # what PostgreSQL could not even compare
     wanted = and_(application.c.account_id == account_id, application.c.app_id == app_id, phone.c.login == login)
     row = (await tx.execute(_PHONES.where(wanted))).one_or_none()
     return None if row is None else _phone(row)

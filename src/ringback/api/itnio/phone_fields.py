@@ -36,6 +36,15 @@ class SipResetIn(msgspec.Struct, frozen=True, kw_only=True):
     account: str | int
 
 
+class SendSipIn(msgspec.Struct, frozen=True, kw_only=True):
+    """``sendSip``."""
+
+    appId: str
+    account: str | int
+    callee: str | int
+    displayNum: str | int | None = None
+
+
 class NewPhoneOut(msgspec.Struct, frozen=True, kw_only=True):
     """One phone that was made. The password is shown here and nowhere else."""
 
