@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     telephony: Literal["sip", "asterisk", "sandbox"] = "sip"
     #: Where the HTTP server listens, HOST:PORT.
     listen: str = "127.0.0.1:8700"
+    #: Where SIP phones register, HOST:PORT of UDP; empty: none can.
+    registrar: str = ""
     #: Addresses or networks, with commas between, of reverse proxies whose X-Forwarded-For is believed.
     trusted_proxies: str = ""
     #: The length of a recall minute in seconds; demos and tests shrink it.
@@ -100,6 +102,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             split_address(self.listen)
         except ValueError as error:
             raise ValueError(f"listen {error}") from None
+        try:
+            split_address(self.registrar or self.listen)
+        except ValueError as error:
+            raise ValueError(f"registrar {error}") from None
         if not _APPLICATION.fullmatch(self.asterisk_name):
             raise ValueError("asterisk_name must be 2 to 32 letters and digits, a letter first")
         for network in self.proxies:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from ringback.api import app
-from ringback.api.itnio import fields, records, voice_fields, voice_files
+from ringback.api.itnio import fields, phone_fields, records, voice_fields, voice_files
 from ringback.cli.common import configure_logging
 from ringback.model.engine_node import STALE_MS, NodeState
 from ringback.settings import Settings
@@ -38,6 +38,10 @@ BODIES = {
     "/recallFlow/queryPage": fields.FlowQueryIn,
     "/recallFlow/update": fields.RecallUpdateIn,
     "/recallFlow/cancel": fields.RecallCancelIn,
+    "/sendSip": phone_fields.SendSipIn,
+    "/sipAdd": phone_fields.SipAddIn,
+    "/sipQuery": phone_fields.SipQueryIn,
+    "/sipReset": phone_fields.SipResetIn,
 }
 
 

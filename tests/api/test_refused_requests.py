@@ -24,7 +24,8 @@ FLOWS = "/voice/recallFlow/queryPage"
 EDIT = "/voice/recallFlow/update"
 CANCEL = "/voice/recallFlow/cancel"
 SEND = "/voice/group/call/send/agent"
-POSTED = (SEND, TASKS, CANCEL_TASKS, DETAIL, FLOWS, EDIT, CANCEL)
+PHONES = ("/voice/sendSip", "/voice/sipAdd", "/voice/sipQuery", "/voice/sipReset")
+POSTED = (SEND, TASKS, CANCEL_TASKS, DETAIL, FLOWS, EDIT, CANCEL, *PHONES)
 
 
 def page(**changes: object) -> dict[str, object]:

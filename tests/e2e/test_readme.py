@@ -89,7 +89,7 @@ def test_settings_of_the_readme_are_the_settings() -> None:
     from ringback.settings import Settings
 
     section = README.partition("## Settings")[2].partition("\n## ")[0]
-    of_one_word = ("telephony", "listen", "recordings", "asterisk", "state")
+    of_one_word = ("telephony", "listen", "registrar", "recordings", "asterisk", "state")
     listed = {name for name in re.findall(r"`([a-z_]+)`", section) if "_" in name or name in of_one_word}
     fields = {field.name for field in msgspec.structs.fields(Settings)}
     assert listed - {"log_format"} <= fields | {"espeak"}

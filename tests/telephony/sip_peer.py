@@ -289,7 +289,8 @@ class PeerCall:
         number = next(self.peer.counter)
         self._send(
             f"{method} {target[1]} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {self.peer.host}:{self.peer.port};branch=z9hG4bK{self._tag}x{number}\r\n"
+            # Some stacks know a request by its branch alone: it is unique among all peers.
+            f"Via: SIP/2.0/UDP {self.peer.host}:{self.peer.port};branch=z9hG4bK{self.peer.port}{self._tag}x{number}\r\n"
             f"Max-Forwards: 70\r\nFrom: {headers['to']};tag={self._tag}\r\nTo: {to}\r\n"
             f"Call-ID: {call_id or headers['call-id']}\r\nCSeq: {number} {method}\r\n"
             f"Contact: <sip:{self.callee}@{self.peer.host}:{self.peer.port}>\r\n{extra}"

@@ -8,25 +8,31 @@ from pathlib import Path
 import pytest
 
 from ringback.clock import VirtualClock
+from ringback.model import sandbox_numbers as numbers
 from ringback.telephony.port import (
+    PHONE_LEG,
     Answered,
     Destination,
     DialOrder,
     Ended,
     HungUpBy,
     MachineDetected,
+    Ringing,
     TalkingStarted,
     Transferred,
 )
-from ringback.telephony.sandbox import SandboxEngine, SandboxLeg
+from ringback.telephony.sandbox import DEFAULT_LINES, SandboxEngine, SandboxLeg
 from tests.telephony.sip_peer import end_of, events_until, next_event
 
 NOWHERE = Destination(host="", port=0)
 
 
-def order(callee: str, record_to: str = "", *, detect_talking: bool = False) -> DialOrder:
+def order(
+    callee: str, record_to: str = "", *, detect_talking: bool = False, call_id: int = 1, phone_user: str = ""
+) -> DialOrder:
     return DialOrder(
-        call_id=1,
+        call_id=call_id,
+        phone_user=phone_user,
         task_id=1,
         callee=callee,
         caller_id="",
@@ -96,3 +102,35 @@ def test_a_voicemail_talks_from_the_answer_on(callee: str, asked: bool, talks: i
             assert events[1:4] == [Answered(), TalkingStarted(), MachineDetected()]
 
     on_a_call(what, callee, detect_talking=asked)
+
+
+def test_a_phone_stays_until_it_is_hung_up_whatever_its_number() -> None:
+    clock = VirtualClock()
+
+    async def story() -> None:
+        engine = SandboxEngine(clock)
+        callee = await engine.dial(order("493012345600", call_id=1))
+        phone = await engine.dial(order("1234567860", call_id=PHONE_LEG + 1, phone_user="desk"))
+        for leg in (callee, phone):
+            assert [await leg.next_event() for _ in range(2)] == [Ringing(), Answered()]
+        await callee.connect(phone)
+        ended = await callee.next_event()
+        assert ended == Ended(hung_up_by=HungUpBy.CALLEE, reason="the callee hung up")
+        await clock.sleep(3600)
+        await phone.hang_up()
+        assert await phone.next_event() == Ended(hung_up_by=HungUpBy.RINGBACK, reason="hung up")
+        assert engine.free_lines() == DEFAULT_LINES
+
+    clock.run(story())
+
+
+def test_a_phone_does_what_it_is_told_to() -> None:
+    clock = VirtualClock()
+
+    async def story() -> None:
+        engine = SandboxEngine(clock)
+        engine.phones["1234567800"] = numbers.BUSY
+        phone = await engine.dial(order("1234567800", call_id=PHONE_LEG + 1, phone_user="desk"))
+        assert await phone.next_event() == Ended(sip_code=486, reason="refused")
+
+    clock.run(story())

@@ -530,3 +530,84 @@ def test_a_worker_whose_engine_is_frozen_ends():
         return clock.monotonic()
 
     assert ENGINE_SILENT_SECONDS <= clock.run(story()) <= ENGINE_SILENT_SECONDS + 1
+
+
+class TestConnecting:
+    """Two calls that hear each other."""
+
+    def test_what_one_says_the_other_hears_soon_and_whole(self):
+        async def what(clock, media):
+            one, other = FakeAudio(clock), FakeAudio(clock)
+            media.connect(1, one, 2, other)
+            said = counting(2.0)
+            for start in range(0, len(said), FRAME_BYTES):
+                one.heard += said[start : start + FRAME_BYTES]
+                await clock.sleep(0.02)
+            await clock.sleep(0.5)
+            other.info()
+            assert said in other.sent
+            assert other.sent.index(said) <= BYTES_PER_SECOND * 0.15
+            one.info()
+            assert one.sent.strip(b"\0") == b""
+
+        with_loop(what)
+
+    def test_what_comes_in_bursts_is_smoothed_and_a_fast_clock_loses_frames(self):
+        async def what(clock, media):
+            one, other = FakeAudio(clock), FakeAudio(clock)
+            media.connect(1, one, 2, other)
+            for _ in range(100):
+                one.heard += b"\1" * (3 * FRAME_BYTES)  # three times as fast as it can be sent
+                await clock.sleep(0.02)
+            assert other.most_buffered <= BYTES_PER_SECOND // 5
+
+        with_loop(what)
+
+    def test_the_end_of_one_disconnects_both(self):
+        async def what(clock, media):
+            one, other = FakeAudio(clock), FakeAudio(clock)
+            media.connect(1, one, 2, other)
+            await clock.sleep(0.1)
+            media.forget(1)
+            other.heard = counting(0.2)
+            await clock.sleep(0.2)
+            one.info()
+            assert one.sent.strip(b"\0") == b""
+            # And the one that is left can be played to.
+            finished = asyncio.Event()
+            media.play(2, other, counting(0.3), finished.set)
+            await finished.wait()
+            assert other.sent.endswith(counting(0.3)) or counting(0.3) in other.sent
+
+        with_loop(what)
+
+    def test_a_prompt_that_plays_is_cut_off(self):
+        async def what(clock, media):
+            one, other = FakeAudio(clock), FakeAudio(clock)
+            media.play(1, one, counting(3), lambda: pytest.fail("it was cut off"))
+            await clock.sleep(0.3)
+            media.connect(1, one, 2, other)
+            other.heard = bytes([255]) * (5 * FRAME_BYTES)  # at once: it must not be flushed with the prompt
+            await clock.sleep(0.06)
+            other.heard = bytes([255]) * (5 * FRAME_BYTES)
+            await clock.sleep(0.5)
+            one.info()
+            assert one.sent.count(bytes([255]) * FRAME_BYTES) >= 1
+            assert len(one.sent.partition(bytes([255]))[0].rstrip(b"\0")) <= 0.35 * BYTES_PER_SECOND
+
+        with_loop(what)
+
+    def test_a_new_connection_replaces_the_old_one(self):
+        async def what(clock, media):
+            one, other, third = FakeAudio(clock), FakeAudio(clock), FakeAudio(clock)
+            media.connect(1, one, 2, other)
+            await clock.sleep(0.1)
+            media.connect(1, one, 3, third)
+            one.heard = counting(0.1)
+            await clock.sleep(0.3)
+            third.info()
+            other.info()
+            assert counting(0.1) in third.sent
+            assert other.sent.strip(b"\0") == b""
+
+        with_loop(what)

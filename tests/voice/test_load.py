@@ -189,7 +189,7 @@ ERRORS = [
         "steps:\n  - dial: x\n",
         2,
         "steps[0].dial",
-        "there are barge_in, gather, hangup, pause, play, say, tag, transfer",
+        "there are barge_in, connect, gather, hangup, pause, play, say, tag, transfer",
     ),
     ("steps:\n  - say:\n", 2, "steps[0].say", "must not be empty"),
     ("steps:\n  - say: {text: x}\n", 2, "steps[0].say", "must be text, is a mapping"),

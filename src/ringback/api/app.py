@@ -14,7 +14,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
-from ringback.api.itnio import agent_tasks, money, recall_flows, records, resends, tasks, voice_files
+from ringback.api.itnio import (
+    agent_tasks,
+    money,
+    phone_calls,
+    phones,
+    recall_flows,
+    records,
+    resends,
+    tasks,
+    voice_files,
+)
 from ringback.api.itnio.door import Door
 from ringback.api.itnio.envelope import answer, bad
 from ringback.api.itnio.families import OWN_PREFIXES
@@ -76,7 +86,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 
 
 def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
-    families = (agent_tasks, tasks, resends, recall_flows, records, voice_files, money)
+    families = (agent_tasks, tasks, resends, recall_flows, records, voice_files, money, phones, phone_calls)
     return [route for family in families for route in family.routes(door)]
 
 

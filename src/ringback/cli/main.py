@@ -15,6 +15,7 @@ from ringback.cli import (
     farend,
     money,
     operating,
+    phones,
     reports,
     routes,
     serving,
@@ -41,6 +42,7 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(asterisk.app, name="asterisk")
 app.add_typer(money.prices, name="price")
 app.add_typer(money.balances, name="balance")
+app.add_typer(phones.app, name="phone")
 app.command("serve")(serving.serve)
 app.command("run")(campaigns.run_campaign)
 app.command("demo")(demo.demo)

@@ -12,3 +12,4 @@ class Role(StrEnum):
     DIALLER = "dialler"
     CONDUCTOR = "conductor"
     COURIER = "courier"
+    REGISTRAR = "registrar"

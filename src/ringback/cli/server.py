@@ -21,6 +21,7 @@ from ringback.roles.hold import check
 from ringback.roles.library import TemplateLibrary
 from ringback.roles.node_watch import NodeWatch
 from ringback.roles.post import HttpPost
+from ringback.roles.registrar import RegistrarRole
 from ringback.roles.supervisor import Fatal, supervise
 from ringback.roles.time_keeper import TimeKeeper, keep_time
 from ringback.settings import split_address
@@ -85,6 +86,8 @@ class Server:
         Raises :class:`UserError` or :class:`~ringback.store.database.StoreUnavailable` with a text for people.
         """
         in_force = self._settings
+        if self._roles == {Role.REGISTRAR} and not in_force.registrar:
+            raise UserError("registrar: set where SIP phones register, HOST:PORT")
         if Role.DIALLER in self._roles:
             self._lock.acquire()
         services: dict[str, Callable[[], Service]] = {}
@@ -106,6 +109,8 @@ class Server:
                 services["conductor"] = self._conductor
             if Role.COURIER in self._roles:
                 services["courier"] = self._courier
+            if Role.REGISTRAR in self._roles and in_force.registrar:
+                services["registrar"] = self._registrar
         except BaseException:
             await self._close()
             raise
@@ -168,6 +173,9 @@ class Server:
         app = create_app(self.store, self._clock, self._settings)
         # A copy for each start: the HTTP server closes its socket when it ends.
         return lambda: HttpService(app, listening.dup(), trusted_proxies=self._settings.proxies)
+
+    def _registrar(self) -> Service:
+        return RegistrarRole(self.store, self._clock, *split_address(self._settings.registrar))
 
     def _dialler(self) -> Service:
         in_force = self._settings

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model.connect_step import Connect
 from ringback.model.hang_up_sms import HangUpSms
 from ringback.model.text_variables import KNOWN, in_order, is_variable
 
@@ -151,7 +152,7 @@ class Transfer(msgspec.Struct, frozen=True, tag_field="step", tag="transfer", fo
     target: str
 
 
-Step = Say | Play | Pause | Gather | Tag | Hangup | Transfer
+Step = Say | Play | Pause | Gather | Tag | Hangup | Transfer | Connect
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -187,6 +188,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The names of the text variables that it uses, ``text1`` first. A number needs a value for each."""
         texts = [prompt.text for prompt in self._prompts() if isinstance(prompt, Say)]
         texts += [step.target for step in self._steps() if isinstance(step, Transfer)]
+        texts += [step.phone for step in self._steps() if isinstance(step, Connect)]
         if self.sms is not None:
             texts.append(self.sms.content)
         return in_order(name for text in texts for name in variables(text))
@@ -203,6 +205,12 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def speaks(self) -> bool:
         """Whether it has texts to be spoken."""
         return any(isinstance(prompt, Say) for prompt in self._prompts())
+
+    @property
+    def calls_first(self) -> str:
+        """The phone that is called before the number is dialled, as it is written; empty: none."""
+        first = self.nodes[self.initial_node][0]
+        return first.phone if isinstance(first, Connect) else ""
 
     @property
     def may_be_interrupted(self) -> bool:
@@ -300,6 +308,8 @@ def _step_faults(step: Step, where: str) -> Iterator[Fault]:
             yield Fault(f"{where}.tag", "must be a code of 1 to 32 letters, digits, - or _")
         case Transfer(target) if not _is_target(target):
             yield Fault(f"{where}.transfer", f"must be 1 to 32 digits (a + may lead), or one of {KNOWN}")
+        case Connect(phone=phone) if (fault := step.fault(is_target=_is_target(phone))) is not None:
+            yield Fault(f"{where}.{fault[0]}", fault[1])
 
 
 def _is_target(target: str) -> bool:

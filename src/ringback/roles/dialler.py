@@ -20,9 +20,11 @@ from ringback.roles.leasing import REACH_US, Leasing
 from ringback.roles.live_calls import LiveCalls
 from ringback.roles.node_watch import report_nodes
 from ringback.roles.patience import Patience
+from ringback.roles.phone_first import PhoneFirst
 from ringback.roles.placer import Placement, Placer
 from ringback.roles.pulse import Pulse
 from ringback.roles.results import ResultBuffer
+from ringback.roles.seats import PhoneSeats
 from ringback.roles.vigil import Vigil, VigilSettings, settle_the_dead
 from ringback.store import workers
 from ringback.store.database import News
@@ -133,12 +135,17 @@ class Dialler:
                 minute_seconds=minute_seconds,
             )
             self._buffer = ResultBuffer(self._store, self._clock, worker_id, minute_seconds=minute_seconds)
+            seats = PhoneSeats(self._store, self._engine, self._clock)
             self._calls = LiveCalls(
                 self._engine,
                 self._clock,
                 self._library,
                 self._pulse,
                 self._buffer,
+                seats=seats,
+                phone_first=PhoneFirst(
+                    self._store, self._clock, seats, self._buffer, worker_id=worker_id, again=self._place_again
+                ),
                 no_reply_seconds=self._settings.no_reply_seconds,
                 recordings=self._settings.recordings,
             )
@@ -236,13 +243,22 @@ class Dialler:
                     headroom=partial(self._pulse.headroom, lease.trunk_id),
                     prepare=self._calls.prepare,
                     place=self._calls.place,
-                    give_back=self._buffer.released,
+                    give_back=self._calls.give_back,
                     caught_up=self._bell.ring,
                 )
             # A slot further away than a lease reaches means that the wall clock was set in between.
             ahead_us = min(lease.slot_us - now_us, REACH_US)
             at_us = monotonic_us + ahead_us
             placer.put(Placement(lease, batch.routes[lease.trunk_id], at_us, at_us + batch.grace_us))
+
+    def _place_again(self, placement: Placement, slot_us: int, grace_us: int) -> None:
+        """A call whose phone was called first has got a slot."""
+        if self._stopping.is_set():
+            self._calls.give_back(placement.lease)
+            return
+        at_us = round(self._clock.monotonic() * MICROSECONDS) + slot_us - self._clock.now_us()
+        again = Placement(placement.lease, placement.route, at_us, at_us + grace_us)
+        self._placers[placement.lease.trunk_id].put(again)
 
     async def _close(self, writing: asyncio.Task[None], watching: asyncio.Task[None]) -> None:
         """End in good order: what was not placed goes back, calls in the air end, all is stored.

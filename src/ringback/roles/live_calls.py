@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -19,15 +19,20 @@ from ringback.model.pacing import MICROSECONDS
 from ringback.roles.one_call import run_call
 from ringback.roles.recordings import recording_path
 from ringback.store.calls import CallResult
-from ringback.telephony.port import Destination, DialOrder, Engine, EngineUnavailable, Leg
+from ringback.telephony.port import PHONE_LEG, Destination, DialOrder, Engine, EngineUnavailable, Leg
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ringback.clock import Clock
     from ringback.roles.library import Ready, TemplateLibrary
+    from ringback.roles.phone_first import PhoneFirst
     from ringback.roles.placer import Placement
     from ringback.roles.pulse import Placed, Pulse
     from ringback.roles.results import ResultBuffer
+    from ringback.roles.seats import PhoneSeats
     from ringback.store.leases import Lease
+    from ringback.voice.seats import Seat
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +51,8 @@ class LiveCalls:
         pulse: Pulse,
         buffer: ResultBuffer,
         *,
+        seats: PhoneSeats,
+        phone_first: PhoneFirst,
         no_reply_seconds: float,
         recordings: str,
     ) -> None:
@@ -54,6 +61,8 @@ class LiveCalls:
         self._library = library
         self._pulse = pulse
         self._buffer = buffer
+        self._seats = seats
+        self._phone_first = phone_first
         self._no_reply_seconds = no_reply_seconds
         self._recordings = recordings
         self._live: dict[int, Leg] = {}
@@ -71,10 +80,13 @@ class LiveCalls:
     async def hang_up(self) -> None:
         """End them all, and wait until they have ended."""
         self._hanging_up = True
+        with contextlib.suppress(Exception):
+            await self._phone_first.hang_up()
         for leg in list(self._live.values()):
             with contextlib.suppress(Exception):
                 await leg.hang_up()
         await self.all_ended()
+        await self._seats.all_left()
 
     async def prepare(self, placement: Placement) -> bool:
         """Load the template before the call's turn comes, so that placing it takes the engine's time only."""
@@ -87,10 +99,27 @@ class LiveCalls:
             return False
         return True
 
+    def give_back(self, lease: Lease) -> None:
+        """A call could not be placed in time: it is queued again, or, when a phone was called for it, skipped."""
+        if not self._phone_first.too_late(lease):
+            self._buffer.released(lease)
+
     async def place(self, placement: Placement) -> None:
-        """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own."""
+        """Send the INVITE of a leased call whose slot has come, and follow the call in a task of its own.
+
+        Where a phone is to be called first, that is done instead, and the call comes here again with another slot.
+        """
         lease, route = placement.lease, placement.route
         ready = await self._library.get(lease.template_id)  # loaded by prepare
+        seat = None
+        if ready.template.calls_first:
+            seat = self._phone_first.picked_up(lease.call_id)
+            if seat is None:
+                self._track(self._phone_first.ring(placement, ready.template.calls_first, lease.texts))
+                return
+            if seat.ends.done():
+                self._phone_first.drop(lease, seat, "hung up again")
+                return
         order = DialOrder(
             call_id=lease.call_id,
             task_id=lease.task_id,
@@ -101,26 +130,39 @@ class LiveCalls:
             record_to=recording_path(self._recordings, lease),
             detect_talking=ready.template.may_be_interrupted,
             most_seconds=lease.limits.ring_seconds + lease.limits.call_seconds + OUTLIVES_SECONDS,
+            beside=None if seat is None else PHONE_LEG + lease.call_id,
         )
         try:
             leg = await self._engine.dial(order)
         except EngineUnavailable as error:
             log.warning("call_not_placed", call_id=lease.call_id, callee=masked(lease.callee), reason=str(error))
-            self._buffer.released(lease)
+            if seat is None:
+                self._buffer.released(lease)
+            else:
+                self._phone_first.drop(lease, seat, str(error))
         except ValueError as error:
             # The engine refuses what it was given, and would refuse it for ever. Nothing was sent.
             log.exception("call_refused_by_engine", call_id=lease.call_id, callee=masked(lease.callee))
             self._buffer.ended(self._without_leg(lease, Outcome.FAILED, f"could not be placed: {error}"))
+            self._leave(lease, seat)
         except Exception as error:
             # Whether an INVITE left is not known: it must never be sent again.
             log.exception("dial_broke", call_id=lease.call_id, callee=masked(lease.callee))
             self._buffer.ended(self._without_leg(lease, Outcome.UNKNOWN, f"internal error: {type(error).__name__}"))
+            self._leave(lease, seat)
         else:
             self._live[lease.call_id] = leg
             placed = self._pulse.placed(lease.trunk_id)
-            following = asyncio.create_task(self._follow(leg, lease, ready, placed))
-            self._following.add(following)
-            following.add_done_callback(self._following.discard)
+            self._track(self._follow(leg, lease, ready, placed, seat))
+
+    def _track(self, work: Coroutine[Any, Any, None]) -> None:
+        following = asyncio.create_task(work)
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+
+    def _leave(self, lease: Lease, seat: Seat | None) -> None:
+        if seat is not None:
+            self._seats.leave(lease, seat)
 
     def _without_leg(self, lease: Lease, outcome: Outcome, reason: str) -> CallResult:
         return CallResult(
@@ -131,7 +173,7 @@ class LiveCalls:
             reason=reason,
         )
 
-    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: Placed) -> None:
+    async def _follow(self, leg: Leg, lease: Lease, ready: Ready, placed: Placed, seat: Seat | None) -> None:
         answered_at: int | None = None
         told = False
 
@@ -157,6 +199,8 @@ class LiveCalls:
                 no_reply_seconds=self._no_reply_seconds,
                 on_response=on_response,
                 on_answer=on_answer,
+                seats=self._seats.of(lease),
+                seat=seat,
             )
         except Exception as error:
             # An INVITE has left, so this call must get a result; whoever has been spoken to is not "failed".
@@ -174,7 +218,8 @@ class LiveCalls:
             )
         finally:
             self._live.pop(lease.call_id, None)
-        if self._hanging_up and result.verdict is Verdict.SILENT:
+            self._leave(lease, seat)
+        if (self._hanging_up or (seat is not None and seat.ends.done())) and result.verdict is Verdict.SILENT:
             # We may have hung up before anybody could respond.
             result = msgspec.structs.replace(result, verdict=Verdict.NEUTRAL)
         self._buffer.ended(self._pulse.weighed(lease, placed, result))

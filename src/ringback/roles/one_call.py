@@ -15,7 +15,7 @@ from ringback.model.outcome import Evidence, Outcome, Progress, classify
 from ringback.roles.recordings import recording_name
 from ringback.store.calls import CallResult
 from ringback.telephony.port import Answered, CallEvent, EarlyMedia, Ended, HungUpBy, Leg, Ringing, Trying
-from ringback.voice.talk import TalkResult, talk
+from ringback.voice.talk import talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ringback.model.template import Template
     from ringback.store.leases import Lease
     from ringback.voice.prompts import PromptMaker
+    from ringback.voice.seats import Seat, Seats
+    from ringback.voice.talk_result import TalkResult
 
 #: How long the engine may take to report the end of a call that was hung up before it was answered, seconds.
 END_WAIT_SECONDS = 5.0
@@ -44,6 +46,8 @@ class _Unanswered(msgspec.Struct):
     rang: float | None = None
     answered: float | None = None
     gave_up: bool = False
+    phone_hung_up: bool = False  # the one that was called first: so the callee is given up
+    leaving: asyncio.Future[None] | None = None
     ended: Ended | None = None
 
 
@@ -57,14 +61,25 @@ async def run_call(
     no_reply_seconds: float,
     on_response: Callable[[bool], None],
     on_answer: Callable[[int], None],
+    seats: Seats | None = None,
+    seat: Seat | None = None,
 ) -> CallResult:
     """See a call through to its end. ``on_answer`` is told the instant (epoch ms) when it is answered.
 
     ``on_response`` is told of each response up to the answer, and whether the call rang with it, or more.
 
-    ``no_reply_seconds``: a trunk that sends no response at all for so long is given up.
+    ``no_reply_seconds``: a trunk that sends no response at all for so long is given up. ``seats`` are the phones that
+    the callee may be connected with, ``seat`` the one that was called first, and picked up: when it is hung up before
+    the callee answers, the callee is given up.
     """
-    before = await _wait_for_answer(leg, lease.limits.ring_seconds, no_reply_seconds, clock, on_response)
+    before = await _wait_for_answer(
+        leg,
+        clock,
+        ring_seconds=lease.limits.ring_seconds,
+        no_reply_seconds=no_reply_seconds,
+        on_response=on_response,
+        seat=seat,
+    )
     talked: TalkResult | None = None
     if before.answered_at is not None:
         on_answer(before.answered_at)
@@ -77,16 +92,32 @@ async def run_call(
                 prompts=prompts,
                 max_seconds=lease.limits.call_seconds,
                 clock=clock,
+                seats=seats,
+                seat=seat,
             )
     return _sum_up(lease, before, talked, now_ms=clock.now_ms(), now=clock.monotonic())
 
 
 async def _wait_for_answer(
-    leg: Leg, ring_seconds: float, no_reply_seconds: float, clock: Clock, on_response: Callable[[bool], None]
+    leg: Leg,
+    clock: Clock,
+    *,
+    ring_seconds: float,
+    no_reply_seconds: float,
+    on_response: Callable[[bool], None],
+    seat: Seat | None,
 ) -> _Unanswered:
     """Until the call is answered or over; gives up when it rings too long or nothing answers at all."""
     known = _Unanswered()
     dialled = clock.monotonic()
+    if seat is not None:
+
+        def hung_up(_: object) -> None:
+            known.phone_hung_up = known.answered is None
+            if known.phone_hung_up:
+                known.leaving = asyncio.ensure_future(leg.hang_up())
+
+        seat.ends.add_done_callback(hung_up)
     while known.ended is None:
         patience = ring_seconds if known.progress is not Progress.NONE else min(no_reply_seconds, ring_seconds)
         left = END_WAIT_SECONDS if known.gave_up else patience - (clock.monotonic() - dialled)
@@ -126,7 +157,7 @@ def _sum_up(lease: Lease, before: _Unanswered, talked: TalkResult | None, *, now
         progress=before.progress,
         sip_code=ended.sip_code,
         q850_cause=ended.q850_cause,
-        gave_up=before.gave_up,
+        gave_up=before.gave_up or before.phone_hung_up,
     )
     outcome = classify(evidence)
     if ended.engine_failed and not answered:
@@ -161,6 +192,8 @@ def _reason(before: _Unanswered, talked: TalkResult | None, ended: Ended) -> str
         return talked.reason or ended.reason
     if before.answered_at is not None:
         return "answered while it was being cancelled"
+    if before.phone_hung_up:
+        return "the phone hung up before the callee answered"
     if before.gave_up:
         return "no response from the trunk" if before.progress is Progress.NONE else "nobody answered in time"
     return ended.reason

@@ -14,7 +14,7 @@ import structlog
 
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.roles.patience import Patience
-from ringback.store import breakers, calls
+from ringback.store import breakers, calls, phone_first
 from ringback.store.calls import Answer, CallResult
 from ringback.store.database import News
 from ringback.store.refusals import is_passing
@@ -37,9 +37,10 @@ class _Group(msgspec.Struct):
     ringing: list[tuple[int, int]] = []
     results: list[CallResult] = []
     releases: list[tuple[int, int]] = []
+    skips: list[tuple[int, int, str]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.answers or self.ringing or self.results or self.releases)
+        return bool(self.answers or self.ringing or self.results or self.releases or self.skips)
 
     def singles(self) -> list[_Group]:
         """The same, each alone, in an order in which each can still happen."""
@@ -47,6 +48,7 @@ class _Group(msgspec.Struct):
             *(_Group(answers=[answer]) for answer in self.answers),
             *(_Group(ringing=[probe]) for probe in self.ringing),
             *(_Group(releases=[release]) for release in self.releases),
+            *(_Group(skips=[skip]) for skip in self.skips),
             *(_Group(results=[result]) for result in self.results),
         ]
 
@@ -87,6 +89,11 @@ class ResultBuffer:
     def released(self, lease: Lease) -> None:
         """The call was not placed: no INVITE has left."""
         self._group.releases.append((lease.call_id, lease.lease_no))
+        self._filled.set()
+
+    def skipped(self, lease: Lease, reason: str) -> None:
+        """The call will not be placed: no INVITE has left, and none will."""
+        self._group.skips.append((lease.call_id, lease.lease_no, reason))
         self._filled.set()
 
     def close(self) -> None:
@@ -156,7 +163,7 @@ class ResultBuffer:
                 break
         if finished:
             self._store.announce(News.WORK, News.LINES)
-        elif group.results or group.releases or group.ringing:
+        elif group.results or group.releases or group.ringing or group.skips:
             self._store.announce(News.LINES)
 
     async def _write(self, group: _Group) -> list[int]:
@@ -170,13 +177,19 @@ class ResultBuffer:
         if group.releases:
             async with self._store.write() as tx:
                 await calls.released(tx, self._worker_id, group.releases)
+        finished: list[int] = []
+        if group.skips:
+            async with self._store.write() as tx:
+                finished += await phone_first.skipped(
+                    tx, self._worker_id, group.skips, self._clock.now_ms(), minute_seconds=self._minute_seconds
+                )
         if not group.answers and not group.results:
-            return []
+            return finished
         async with self._store.write() as tx:
             if group.answers:
                 await calls.answered(tx, self._worker_id, group.answers)
             if not group.results:
-                return []
-            return await calls.ended(
+                return finished
+            return finished + await calls.ended(
                 tx, self._worker_id, group.results, self._clock.now_ms(), minute_seconds=self._minute_seconds
             )

@@ -145,13 +145,13 @@ async def ended(
     return await tasks.finish_done(tx, done, now_ms, minute_seconds=minute_seconds)
 
 
-async def released(tx: Tx, worker_id: int, releases: Sequence[tuple[int, int]]) -> None:
+async def released(tx: Tx, worker_id: int, releases: Sequence[tuple[int, int]]) -> list[int]:
     """Give back calls (id, lease number) whose INVITE never left this worker: queued again, or cancelled with their
-    task. They go into the lanes of today's routes.
+    task. They go into the lanes of today's routes. Returns the ids of those that are queued again.
     """
     rows = await _held(tx, worker_id, dict(releases), (CallState.DIALLING,))
     if not rows:
-        return
+        return []
     await _free_lines(tx, Counter(row.trunk_id for row in rows))
     await breakers.calls_released(tx, [(row.trunk_id, row.id) for row in rows])
     owners = await _lock_tasks(tx, sorted({row.task_id for row in rows}))
@@ -177,6 +177,7 @@ async def released(tx: Tx, worker_id: int, releases: Sequence[tuple[int, int]]) 
             update(task).where(task.c.id == task_id).values(active=task.c.active - count, queued=task.c.queued + count)
         )
     await _back_to_lanes(tx, back, owners)
+    return [row.id for row in back]
 
 
 async def held_by(tx: Tx, worker_id: int) -> list[Held]:

@@ -38,6 +38,7 @@ from ringback.store import (
     schema_engine,
     schema_files,
     schema_money,
+    schema_phones,
     schema_provenance,
     schema_reports,
     schema_routing,
@@ -379,6 +380,8 @@ ELSEWHERE: tuple[Table, ...] = (
     schema_reports.report,
     schema_money.tariff,
     schema_files.voice_file,
+    schema_phones.phone_group,
+    schema_phones.phone,
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.

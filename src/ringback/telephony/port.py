@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ringback.model.engine_node import NodeState
 
 SAMPLE_RATE = 8_000
+#: Added to a call's id, it names the call to the phone that is connected with it: far over every id of the store.
+PHONE_LEG = 10**15
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 
 
@@ -48,7 +50,9 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     ``leave_by`` is monotonic seconds of this machine: an INVITE that cannot leave by then must not be sent.
     ``record_to``: the file (8 kHz mono WAV, both sides mixed) that gets the call's audio from the answer on; empty:
     none. ``detect_talking``: tell of :class:`TalkingStarted`. ``most_seconds``: a safety net for when this process
-    dies; an engine that outlives it ends the call by itself so long after the INVITE.
+    dies; an engine that outlives it ends the call by itself so long after the INVITE. ``phone_user``: who is asked for
+    at the destination when it is a phone that registered with us; empty: the callee. ``beside``: the id of a call that
+    this one is to be connected with; it is placed where that one is.
     """
 
     call_id: int
@@ -60,6 +64,8 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     record_to: str = ""
     detect_talking: bool = False
     most_seconds: float = 7_200.0
+    phone_user: str = ""
+    beside: int | None = None
 
 
 # --- the closed list of call events, in the order in which they can come ---
@@ -162,6 +168,17 @@ class Leg(Protocol):
 
         Raises:
             ValueError: ``target`` cannot stand in a SIP request.
+        """
+
+    async def connect(self, other: Leg) -> None:
+        """Let the far sides of two calls hear each other, instead of what plays, until either call ends.
+
+        Both are answered, and one was dialled ``beside`` the other. The end of one does not end the other; only then
+        may something be played on that one again. Does nothing on a call that is not up (any more): its :class:`Ended`
+        says so.
+
+        Raises:
+            EngineUnavailable: these two cannot be connected. Both calls stay up.
         """
 
     async def hang_up(self) -> None:

@@ -9,6 +9,7 @@ No call can outlive the process that placed it, so ``most_seconds`` has no meani
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -42,6 +43,7 @@ from ringback.telephony.wav_file import WavFile
 if TYPE_CHECKING:
     from ringback.clock import Clock
     from ringback.model.engine_node import NodeState
+    from ringback.telephony.port import Leg
 
 #: How long a greeting plays before it is taken for a machine's.
 MACHINE_DETECTED_AFTER_SECONDS = 2.5
@@ -70,6 +72,8 @@ class SandboxEngine:
         self._clock = clock
         self._lines = lines
         self.outage: Behaviour | None = None
+        #: What phones do that are connected with callees, by account; the others answer and stay.
+        self.phones: dict[str, Behaviour] = {}
         self._earlier: Counter[str] = Counter()
         self._legs: dict[int, SandboxLeg] = {}
 
@@ -108,7 +112,10 @@ class SandboxEngine:
             raise EngineUnavailable("it is too late for this call to leave")
         earlier = self._earlier[order.callee]
         self._earlier[order.callee] += 1
-        behaviour = self.outage or numbers.behaviour(order.callee, earlier)
+        if order.phone_user:
+            behaviour = self.phones.get(order.callee, numbers.PERSON)
+        else:
+            behaviour = self.outage or numbers.behaviour(order.callee, earlier)
         leg = SandboxLeg(self, order, behaviour, self._clock)
         self._legs[order.call_id] = leg
         return leg
@@ -169,6 +176,13 @@ class SandboxLeg:
             self._say(Transferred(accepted=True, sip_code=200))
             self._end(Ended(hung_up_by=HungUpBy.RINGBACK, reason="transferred"))
 
+    async def connect(self, other: Leg) -> None:
+        """They hear each other. Raises :class:`EngineUnavailable` when the other is no call of the sandbox."""
+        if not isinstance(other, SandboxLeg):
+            raise EngineUnavailable("the other call is not in the sandbox")
+        await self.stop_playing()
+        await other.stop_playing()
+
     async def hang_up(self) -> None:
         """End the call from our side."""
         if not self._over:
@@ -204,7 +218,8 @@ class SandboxLeg:
         self._up = True
         self._up_since = self._clock.monotonic()
         self._say(Answered())
-        listens = numbers.LONGEST_LISTEN_SECONDS
+        # A phone of ours stays until it is hung up: the callee goes first.
+        listens = math.inf if self._order.phone_user else numbers.LONGEST_LISTEN_SECONDS
         match self._behaviour.kind:
             case Kind.HANGS_UP:
                 listens = numbers.HANGS_UP_AFTER_SECONDS
@@ -220,6 +235,8 @@ class SandboxLeg:
                 await self._carried()
                 assert self._behaviour.key is not None
                 self._say(KeyPressed(self._behaviour.key))
+        if math.isinf(listens):
+            return
         await self._clock.sleep(listens)
         await self._carried()
         self._end(Ended(hung_up_by=HungUpBy.CALLEE, reason="the callee hung up"))

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
+from ringback.model.connect_step import Connect
 from ringback.model.template import (
     Gather,
     Hangup,
@@ -36,44 +36,24 @@ from ringback.telephony.port import (
     TalkingStarted,
     Transferred,
 )
+from ringback.voice import talk_result as why
+from ringback.voice.connecting import connect, join
+from ringback.voice.seats import RINGING
+from ringback.voice.talk_result import MAX_NODE_CHANGES, TalkResult, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from ringback.clock import Clock
     from ringback.telephony.port import CallEvent, Leg, Prompt
     from ringback.voice.prompts import PromptMaker
+    from ringback.voice.seats import Seat, Seats
 
-#: A template that changes nodes more often in one call goes round in a circle.
-MAX_NODE_CHANGES = 50
 #: How long an engine may take to report the end of a call that was hung up.
 END_WAIT_SECONDS = 5.0
 
-# Why a conversation ended, for people.
-TEMPLATE_ENDED = "template ended"
-TRANSFERRED = "transferred"
-ANSWERING_MACHINE = "answering machine"
-MAXIMUM_DURATION = "maximum duration"
-TOO_MANY_NODE_CHANGES = f"more than {MAX_NODE_CHANGES} node changes"
-CALLEE_HUNG_UP = "callee hung up"
-CALL_ENDED = "call ended"
-NO_END_REPORTED = "no end reported by the engine"
-
 log = structlog.get_logger(__name__)
-
-
-class TalkResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of an answered call.
-
-    ``keys`` is everything the callee pressed, in order; ``intent`` the last tag, if any; ``machine`` whether the engine
-    took the callee for one; ``ended`` the call's last event; ``reason`` why the conversation ended.
-    """
-
-    keys: str
-    intent: str | None
-    machine: bool
-    ended: Ended
-    reason: str
 
 
 async def talk(
@@ -84,13 +64,17 @@ async def talk(
     prompts: PromptMaker,
     max_seconds: float,
     clock: Clock,
+    seats: Seats | None = None,
+    seat: Seat | None = None,
 ) -> TalkResult:
     """Run the template on a leg that has just been answered, until the call has ended.
 
     ``texts`` maps text variables, such as ``text1``, to their values; ``max_seconds`` is counted from now. All events
-    of the leg from here on are taken here.
+    of the leg from here on are taken here. ``seats`` are the phones that the callee may be connected with (``None``:
+    none); ``seat`` is the one that was called first, and picked up.
     """
     conversation = _Conversation(leg, template, texts=texts, prompts=prompts, clock=clock, max_seconds=max_seconds)
+    conversation.seats, conversation.seat = seats, seat
     try:
         return await conversation.run()
     finally:
@@ -120,7 +104,9 @@ class _Conversation:
         clock: Clock,
         max_seconds: float,
     ) -> None:
-        self._leg = leg
+        self.leg = leg
+        self.seats: Seats | None = None
+        self.seat: Seat | None = None
         self._template = template
         self._texts = texts
         self._prompts = prompts
@@ -134,13 +120,16 @@ class _Conversation:
         self._intent: str | None = None
         self._machine = False
         self._transferred: Transferred | None = None
+        self._of_phones: list[str] = []  # what came of connecting the callee with phones, for people
+        self._with_a_person = False
 
     async def run(self) -> TalkResult:
         try:
             reason = await self._run_template()
             ended = await self._hang_up()
         except _CallEnded as end:
-            ended, reason = end.ended, _reason_of(end.ended)
+            ended, reason = end.ended, reason_of(end.ended)
+        reason = "; ".join([*self._of_phones, reason])
         return TalkResult(
             keys="".join(self._keys), intent=self._intent, machine=self._machine, ended=ended, reason=reason
         )
@@ -154,12 +143,12 @@ class _Conversation:
             for _ in range(MAX_NODE_CHANGES + 1):
                 target = await self._run_node(self._template.nodes[node])
                 if target is None:
-                    return TEMPLATE_ENDED
+                    return why.TEMPLATE_ENDED
                 node = target
         except _HangUp as order:
             return str(order)
         log.warning("template_goes_round", template=self._template.name, node=node)
-        return TOO_MANY_NODE_CHANGES
+        return why.TOO_MANY_NODE_CHANGES
 
     async def _run_node(self, steps: Sequence[Step]) -> str | None:
         """Run the steps in order; returns the node to go to, ``None`` at the end of the steps."""
@@ -177,8 +166,10 @@ class _Conversation:
                     self._intent = intent
                 case Transfer():
                     await self._transfer(step)
+                case Connect():
+                    await self._connect(step)
                 case Hangup():
-                    raise _HangUp(TEMPLATE_ENDED)
+                    raise _HangUp(why.TEMPLATE_ENDED)
         return None
 
     async def _prompt(self, step: Say | Play) -> None:
@@ -202,7 +193,7 @@ class _Conversation:
     async def _transfer(self, step: Transfer) -> None:
         """Ask the trunk to take the callee over. Refused, the conversation goes on."""
         try:
-            await self._leg.transfer(substituted(step.target, self._texts).strip())
+            await self.leg.transfer(substituted(step.target, self._texts).strip())
         except ValueError as error:  # what a text variable holds is no number
             log.warning("not_transferred", reason=str(error))
             return
@@ -210,8 +201,37 @@ class _Conversation:
             await self._listen()
         answer, self._transferred = self._transferred, None
         if answer.accepted:
-            raise _HangUp(TRANSFERRED)  # the engine does that already; its end is to come
+            raise _HangUp(why.TRANSFERRED)  # the engine does that already; its end is to come
         log.info("not_transferred", sip_code=answer.sip_code)
+
+    async def _connect(self, step: Connect) -> None:
+        """Connect the callee with a person. When they have talked the call ends; with nobody, it goes on."""
+        await self._stop_playing()
+        if step.phone and self.seat is not None:
+            unconnected = await join(self, self.seat)
+        elif self.seats is None:
+            unconnected = "there are no phones"
+        else:
+            login = substituted(step.phone, self._texts).strip()
+            unconnected = await connect(self, self.seats, group=step.group, login=login)
+            await self._stop_playing()
+        if not unconnected:
+            raise _HangUp(why.PHONE_HUNG_UP)
+        self._of_phones.append(unconnected)
+
+    async def wait_for(self, work: asyncio.Future[Any], *, ringing: bool = False) -> None:
+        """Listen until the work is done."""
+        while not work.done():
+            if ringing and not self._playing:
+                await self._play(RINGING)
+            await self._listen(work=work)
+
+    async def talk_with(self, seat: Seat) -> None:
+        """Listen until the phone is hung up."""
+        self._playing = False  # the connection has cut it off
+        self._with_a_person = True
+        self._of_phones = [f"connected with phone {seat.login}"]
+        await self.wait_for(seat.ends)
 
     async def _gather(self, step: Gather) -> str | None:
         """Collect keys and choose. Keys typed ahead count, and a prompt that nobody needs any more is not played."""
@@ -260,17 +280,17 @@ class _Conversation:
     async def _play(self, prompt: Prompt) -> None:
         self._spoken = False
         if prompt.pcm:
-            await self._leg.play(prompt)
+            await self.leg.play(prompt)
             self._playing = True
 
     async def _stop_playing(self) -> None:
         if self._playing:
-            await self._leg.stop_playing()
+            await self.leg.stop_playing()
             self._playing = False
 
     # --- listening ---
 
-    async def _listen(self, *, until: float | None = None, work: asyncio.Future[Prompt] | None = None) -> bool:
+    async def _listen(self, *, until: float | None = None, work: asyncio.Future[Any] | None = None) -> bool:
         """Wait for one event and take note of it; false when ``until`` came, or ``work`` was done, before one.
 
         Raises:
@@ -279,10 +299,10 @@ class _Conversation:
         """
         now = self._clock.monotonic()
         if now >= self._over_at:
-            raise _HangUp(MAXIMUM_DURATION)
+            raise _HangUp(why.MAXIMUM_DURATION)
         wait_until = self._over_at if until is None else min(until, self._over_at)
         event = self._event()
-        waiting: set[asyncio.Future[CallEvent] | asyncio.Future[Prompt]] = {event}
+        waiting: set[asyncio.Future[Any]] = {event}
         if work is not None:
             waiting.add(work)
         # A wait that runs out leaves the task as it is: an event is never lost to a timeout.
@@ -291,12 +311,12 @@ class _Conversation:
             self._note(event.result())
             return True
         if not done and wait_until == self._over_at:
-            raise _HangUp(MAXIMUM_DURATION)
+            raise _HangUp(why.MAXIMUM_DURATION)
         return False
 
     def _event(self) -> asyncio.Task[CallEvent]:
         if self._next_event is None:
-            self._next_event = asyncio.create_task(_next_event(self._leg))
+            self._next_event = asyncio.create_task(_next_event(self.leg))
         return self._next_event
 
     def _note(self, event: CallEvent) -> None:
@@ -313,8 +333,9 @@ class _Conversation:
                 self._transferred = event
             case MachineDetected():
                 self._machine = True
-                if self._template.on_voicemail is OnVoicemail.HANG_UP:
-                    raise _HangUp(ANSWERING_MACHINE)
+                # Who talks hears it, and decides.
+                if self._template.on_voicemail is OnVoicemail.HANG_UP and not self._with_a_person:
+                    raise _HangUp(why.ANSWERING_MACHINE)
             case Ended():
                 raise _CallEnded(event)
             case _:
@@ -332,7 +353,7 @@ class _Conversation:
         try:
             async with asyncio.timeout(END_WAIT_SECONDS):
                 await self._stop_playing()
-                await self._leg.hang_up()
+                await self.leg.hang_up()
                 while True:
                     event = self._event()
                     await asyncio.wait({event})
@@ -342,15 +363,8 @@ class _Conversation:
             return end.ended
         except TimeoutError:
             log.warning("no_end_reported", waited_seconds=END_WAIT_SECONDS)
-            return Ended(hung_up_by=HungUpBy.RINGBACK, reason=NO_END_REPORTED)
+            return Ended(hung_up_by=HungUpBy.RINGBACK, reason=why.NO_END_REPORTED)
 
 
 async def _next_event(leg: Leg) -> CallEvent:
     return await leg.next_event()
-
-
-def _reason_of(ended: Ended) -> str:
-    """Why a call ended that was not hung up here."""
-    if ended.hung_up_by is HungUpBy.CALLEE:
-        return CALLEE_HUNG_UP
-    return ended.reason or CALL_ENDED

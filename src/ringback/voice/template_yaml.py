@@ -29,6 +29,10 @@
           - tag: "101"
           - transfer: "4930123456"    # or one such variable; refused by the trunk, the next step runs
           - hangup
+      person:
+        steps:
+          - connect:
+              group: 7                # or phone: and its account; nobody there, the next step runs
 
 A template of one node may have ``steps`` at the top instead of ``initial_node`` and ``nodes``. Only shapes and
 types are checked here; whether the values make a good template is the model's to say.
@@ -42,6 +46,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import yaml
 
+from ringback.model.connect_step import Connect
 from ringback.model.template import (
     DEFAULT_KEYS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -66,10 +71,11 @@ if TYPE_CHECKING:
 
 _TOP_FIELDS = ("name", "language", "on_voicemail", "voice", "initial_node", "nodes", "steps")
 _VOICE_FIELDS = ("speaking_rate", "gender", "accent")
-_STEP_NAMES = ("say", "play", "pause", "gather", "tag", "transfer", "hangup")
+_STEP_NAMES = ("say", "play", "pause", "gather", "tag", "transfer", "connect", "hangup")
 _PROMPTS: dict[str, type[Say] | type[Play]] = {"say": Say, "play": Play}
 _STEPS_OF_ONE_TEXT: dict[str, type[Tag] | type[Transfer]] = {"tag": Tag, "transfer": Transfer}
 _BARGE_IN = "barge_in"
+_CONNECT_FIELDS = ("group", "phone")
 _GATHER_FIELDS = ("say", "play", _BARGE_IN, "keys", "max_keys", "timeout", "cases", "default")
 
 
@@ -211,6 +217,8 @@ class TemplateReader:
         if name == "pause":
             seconds = self._source.number(node, field)
             return None if seconds is None else Pause(seconds)
+        if name == "connect":
+            return self._connect(node, field)
         if name == "hangup":
             if node.value:
                 self._source.report_at(field, "takes no value")
@@ -219,6 +227,16 @@ class TemplateReader:
         if value is None:
             return None
         return _PROMPTS[name](value, barge_in) if name in _PROMPTS else _STEPS_OF_ONE_TEXT[name](value)
+
+    def _connect(self, node: yaml.Node, field: str) -> Connect | None:
+        entries = self._source.mapping(node, field, _CONNECT_FIELDS)
+        if entries is None:
+            return None
+        phone = self._source.text(entries["phone"], f"{field}.phone") if "phone" in entries else ""
+        group = self._source.whole_number(entries["group"], f"{field}.group") if "group" in entries else None
+        if phone is None or (group is None and "group" in entries):
+            return None
+        return Connect(group=group, phone=phone)
 
     def _gather(self, node: yaml.Node, field: str) -> Gather | None:
         entries = self._source.mapping(node, field, _GATHER_FIELDS)

@@ -139,8 +139,12 @@ class AsteriskEngine:
         address = address_call(order)
         if any(node.has_call(order.call_id) for node in self.nodes):
             raise ValueError(f"call {order.call_id} is up already")
+        if order.beside is not None and not any(node.has_call(order.beside) for node in self.nodes):
+            raise EngineUnavailable(f"call {order.beside} is not up (any more)")
         refusal = EngineUnavailable(self.trouble() or "all lines of Asterisk are in use")
         for node in sorted(self.nodes, key=lambda node: (node.live_calls + 1) / node.address.weight):
+            if order.beside is not None and not node.has_call(order.beside):
+                continue  # only calls of one Asterisk can be connected
             if node.free_lines == 0:
                 continue
             try:

@@ -12,6 +12,11 @@ LISTENS: Final = "amd-"
 RECORDS: Final = "rec-"
 
 
+def bridge_id(app: str, call_id: int) -> str:
+    """The bridge in which a call is connected with another."""
+    return f"{app}-bridge-{call_id:0{ID_DIGITS}}"
+
+
 def channel_id(app: str, call_id: int) -> str:
     """The channel of a call. ``app``: the name of the ARI application."""
     # All of one length: Asterisk takes "ringback-1" for the beginning of "ringback-10", refuses the one while the other

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from ringback.telephony.addresses import check_callee
+from ringback.telephony.asterisk.bridging import Bridge
 from ringback.telephony.asterisk.ending import Farewell, ended
 from ringback.telephony.asterisk.ids import LISTENS, RECORDS
 from ringback.telephony.asterisk.talking import Talking
@@ -18,6 +19,7 @@ from ringback.telephony.port import (
     CallEvent,
     EarlyMedia,
     Ended,
+    EngineUnavailable,
     HungUpBy,
     KeyPressed,
     MachineDetected,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from ringback.telephony.asterisk.commands import Commands
     from ringback.telephony.asterisk.events import AriEvent, Channel
-    from ringback.telephony.port import Prompt
+    from ringback.telephony.port import Leg, Prompt
 
 #: First argument with which a side channel enters the application; machine detection and transfer have their own.
 SIDE: Final = "side"
@@ -80,6 +82,8 @@ class AsteriskLeg:
         self._talking = Talking(lambda: self._tell(TalkingStarted()))
         self._prompts = 0
         self._playing: str | None = None
+        #: That it is in, with another call.
+        self.bridge: Bridge | None = None
         self._over = False
 
     @property
@@ -88,7 +92,8 @@ class AsteriskLeg:
         return not self._over and not self._told
 
     @property
-    def _talks(self) -> bool:
+    def talks(self) -> bool:
+        """Whether the call is up."""
         return not self._over and Answered in self._told
 
     # --- the port ---
@@ -99,8 +104,10 @@ class AsteriskLeg:
 
     async def play(self, prompt: Prompt) -> None:
         """Start playing; replaces what is playing. Does nothing on a call that is not up (any more)."""
-        if not self._talks:
+        if not self.talks:
             return
+        if self.bridge is not None:
+            await self.bridge.dissolve()
         try:
             media = await self._asterisk.sound(prompt)
         except OSError as error:
@@ -124,13 +131,29 @@ class AsteriskLeg:
     async def transfer(self, target: str) -> None:
         """Blind transfer by REFER, in Asterisk's dialplan. Raises ValueError when ``target`` is no number."""
         check_callee(target, "transfer target")
-        if not self._talks:
+        if not self.talks:
             return
         await self.stop_playing()  # the channel leaves the application only when nothing plays
         address = {"variable": "RINGBACK_TARGET", "value": f"sip:{target}@{self._target_host}"}
         place = {"context": "ringback-transfer", "extension": self._asterisk.app, "priority": "1"}
         if not (await self._channel("POST", "/variable", address) and await self._channel("POST", "/continue", place)):
             self._tell(Transferred(accepted=False))
+
+    async def connect(self, other: Leg) -> None:
+        """Put both channels into a bridge, which goes with the first of them. Raises :class:`EngineUnavailable`."""
+        if not isinstance(other, AsteriskLeg) or not other.is_at(self._asterisk):
+            raise EngineUnavailable("the calls are not at the same Asterisk")
+        if not self.talks or not other.talks:
+            return
+        await self.stop_playing()
+        await other.stop_playing()
+        self.bridge = other.bridge = Bridge(self._asterisk, self.call_id)
+        if not await self.bridge.join(self.channel_id, other.channel_id) and self.talks and other.talks:
+            raise EngineUnavailable("Asterisk did not connect the calls")
+
+    def is_at(self, asterisk: Commands) -> bool:
+        """Whether the call is at that Asterisk."""
+        return self._asterisk is asterisk
 
     async def hang_up(self) -> None:
         """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""
@@ -282,6 +305,8 @@ class AsteriskLeg:
             self._tell_once(Answered())  # it ended before it could enter the application
         self._over = True
         self.placed.set()
+        if self.bridge is not None:
+            self._asterisk.spawn(self.bridge.dissolve())
         if self._recording and collect:
             self._asterisk.spawn(self._collect(), then=lambda: self._tell_end(end))
         else:

@@ -17,6 +17,7 @@ from ringback.telephony.asterisk.leg import AsteriskLeg
 from ringback.telephony.asterisk.placing import Placing
 from ringback.telephony.asterisk.recordings import save
 from ringback.telephony.asterisk.trunks import TrunkObjects
+from ringback.telephony.port import PHONE_LEG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -94,7 +95,7 @@ class Node:
             self,
             target_host=address.request_uri.partition("@")[2],
             record_to=order.record_to,
-            detect_machine=self._detect_machines,
+            detect_machine=self._detect_machines and not order.phone_user,  # our phones are people's
             dialled_at=self._clock.monotonic(),
         )
         self._legs[order.call_id] = leg
@@ -129,7 +130,8 @@ class Node:
         """
         channel = await self.ask(channel_id(of, call_id))
         if channel is not None:
-            await self.command("DELETE", f"/channels/{channel.id}")
+            await self.discard(channel.id)
+            await self.discard(channel_id(of, PHONE_LEG + call_id))  # if it was connected with a phone
         return channel
 
     async def hang_up_all(self) -> None:

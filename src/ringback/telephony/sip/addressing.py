@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ringback.telephony.addresses import check_callee, check_caller_id, is_caller_id
+from ringback.telephony.addresses import check_callee, check_caller_id, check_phone_user, is_caller_id
 
 if TYPE_CHECKING:
     from ringback.telephony.port import DialOrder
@@ -76,6 +76,8 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
     destination = order.destination
     check_callee(order.callee)
     check_caller_id(order.caller_id)
+    if order.phone_user:
+        check_phone_user(order.phone_user)
     if not 1 <= destination.port <= 65_535:
         raise ValueError(f"port must be 1 to 65535, got {destination.port}")
     _check_credentials(destination.user, destination.password)
@@ -87,7 +89,7 @@ def address_call(order: DialOrder, local_host: str | None = None) -> CallAddress
         user, domain = ANONYMOUS_USER, ANONYMOUS_DOMAIN
     return CallAddress(
         Account(user, domain, destination.user, destination.password),
-        f"sip:{order.callee}@{host}:{destination.port}",
+        f"sip:{order.phone_user or order.callee}@{host}:{destination.port}",
         interface if local_host is None else str(ipaddress.ip_address(local_host)),
     )
 

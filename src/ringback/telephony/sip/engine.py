@@ -39,6 +39,7 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 
 _NO_WORKER: Final = "no SIP worker process is up"
+_NOT_BESIDE: Final = "the SIP worker process of the call to be connected has no free line"
 
 _log = structlog.get_logger(__name__)
 
@@ -136,12 +137,17 @@ class SipEngine:
         """
         address = address_call(order, self._local_host)
         while True:
-            worker = self._pick(address.interface) or await self._add_bound_worker(address.interface)
+            if order.beside is None:
+                worker = self._pick(address.interface) or await self._add_bound_worker(address.interface)
+            else:
+                worker = self._beside(order.beside, address.interface)
             if any(other.has_call(order.call_id) for other in self._workers):
                 raise ValueError(f"call {order.call_id} is up already")
             try:
                 leg = await worker.dial(order, address)
             except WornOut:
+                if order.beside is not None:
+                    raise EngineUnavailable(_NOT_BESIDE) from None
                 continue  # it is not picked again before its calls have ended
             _log.debug("dialled", call_id=order.call_id, callee=masked(order.callee), worker=worker.pid)
             return leg
@@ -167,6 +173,18 @@ class SipEngine:
             or (worker.interface == interface and not worker.worn and worker.live_calls < self._lines)
         ]
         return min(fit, key=lambda worker: (worker.live_calls, worker.interface != interface), default=None)
+
+    def _beside(self, call_id: int, interface: str) -> WorkerProcess:
+        """The worker that has this call: only there can another be connected with it."""
+        for worker in self._living():
+            if worker.has_call(call_id):
+                if worker.interface != interface:
+                    # Loopback and the world are two interfaces.
+                    raise EngineUnavailable("the phone and the trunk are not reached over the same network interface")
+                if worker.worn or worker.live_calls >= self._lines:
+                    raise EngineUnavailable(_NOT_BESIDE)
+                return worker
+        raise EngineUnavailable(f"call {call_id} is not up (any more)")
 
     async def _add_bound_worker(self, interface: str) -> WorkerProcess:
         async with self._adding:

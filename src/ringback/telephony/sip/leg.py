@@ -10,6 +10,7 @@ from ringback.telephony.port import (
     CallEvent,
     EarlyMedia,
     Ended,
+    EngineUnavailable,
     KeyPressed,
     MachineDetected,
     PromptFinished,
@@ -18,10 +19,10 @@ from ringback.telephony.port import (
     Trying,
 )
 from ringback.telephony.sip.addressing import transfer_uri
-from ringback.telephony.sip.messages import HangUp, Happened, StopPlaying, Transfer, What
+from ringback.telephony.sip.messages import Connect, HangUp, Happened, StopPlaying, Transfer, What
 
 if TYPE_CHECKING:
-    from ringback.telephony.port import Prompt
+    from ringback.telephony.port import Leg, Prompt
     from ringback.telephony.sip.addressing import CallAddress
     from ringback.telephony.sip.messages import ToWorker
 
@@ -99,6 +100,22 @@ class SipLeg:
         uri = transfer_uri(self._address, target)
         if not self._ended:
             await self._owner.command(Transfer(self.call_id, uri))
+
+    async def connect(self, other: Leg) -> None:
+        """Let the far sides of both calls hear each other, until either call ends.
+
+        Raises:
+            EngineUnavailable: the other call is not in the same worker process.
+        """
+        if not isinstance(other, SipLeg) or not other.is_at(self._owner):
+            raise EngineUnavailable("the calls are not in the same SIP worker process")
+        await self.stop_playing()
+        await other.stop_playing()
+        await self._owner.command(Connect(self.call_id, other.call_id))
+
+    def is_at(self, owner: Owner) -> bool:
+        """Whether that worker process has the call."""
+        return self._owner is owner
 
     async def hang_up(self) -> None:
         """CANCEL or BYE; :class:`Ended` follows. Does nothing on a call that has ended."""

@@ -1,7 +1,7 @@
 """Feeds prompts to the calls of a worker and takes what they say, in one loop over all calls.
 
 What is received is listened to for the first seconds (machine detection), and, where that is asked for, listened to
-for speech and recorded for as long as the call lasts; otherwise it is not read.
+for speech, recorded, and passed on to another call for as long as the call lasts; otherwise it is not read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from baresip.errors import AudioNotActive, AudioRestarted
 
 from ringback.telephony.machine_detection import MachineDetector, Verdict
 from ringback.telephony.port import BYTES_PER_SECOND
+from ringback.telephony.sip.passing_on import PassingOn
 from ringback.telephony.talk_detection import SILENCE_SECONDS, TalkDetector
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two rounds over all calls.
 ROUND_SECONDS: Final = 0.04
+#: While two calls are connected: what one says should reach the other soon.
+CONNECTED_ROUND_SECONDS: Final = 0.02
 #: Bytes in the native buffer after each round (200 ms): a late round is not heard, and little is thrown away when
 #: the prompt is stopped.
 AHEAD_BYTES: Final = BYTES_PER_SECOND // 5
@@ -122,6 +125,7 @@ class MediaLoop:
         self._listening: dict[int, _Listening] = {}
         self._for_talk: dict[int, _ForTalk] = {}
         self._recordings: dict[int, Recording] = {}
+        self._connected: dict[int, tuple[int, PassingOn]] = {}  # to the call that hears it, and how it gets there
         self._flushed_until: dict[int, float] = {}
         self._wanted = asyncio.Event()
 
@@ -159,8 +163,25 @@ class MediaLoop:
         self._recordings[call_id] = recording
         self._hear_from_now_on(call_id, audio)
 
+    def connect(self, call_id: int, audio: Audio, other_id: int, other: Audio) -> None:
+        """Let two calls hear each other until either is forgotten."""
+        for one in (call_id, other_id):
+            self.stop(one)
+            self._disconnect(one)
+        now = self._clock.monotonic()
+        self._connected[call_id] = (other_id, PassingOn(other, self._flushed_until.get(other_id, now)))
+        self._connected[other_id] = (call_id, PassingOn(audio, self._flushed_until.get(call_id, now)))
+        self._hear_from_now_on(call_id, audio)
+        self._hear_from_now_on(other_id, other)
+
+    def _disconnect(self, call_id: int) -> None:
+        other_id, _ = self._connected.pop(call_id, (None, None))
+        if other_id is not None:
+            self._connected.pop(other_id, None)
+
     def forget(self, call_id: int) -> None:
         """The call has ended."""
+        self._disconnect(call_id)
         self._playing.pop(call_id, None)
         self._heard.pop(call_id, None)
         self._listening.pop(call_id, None)
@@ -177,7 +198,7 @@ class MediaLoop:
                     self._feed(call_id, playing)
                 for call_id, audio in list(self._heard.items()):
                     self._hear(call_id, audio)
-                await self._clock.sleep(ROUND_SECONDS)
+                await self._clock.sleep(CONNECTED_ROUND_SECONDS if self._connected else ROUND_SECONDS)
             self._wanted.clear()
 
     def _feed(self, call_id: int, playing: _Playing) -> None:
@@ -203,14 +224,21 @@ class MediaLoop:
         recording = self._recordings.get(call_id)
         if recording is not None:
             recording.heard(pcm)
+        if call_id in self._connected:
+            self._pass_on(*self._connected[call_id], pcm)
         listening = self._listening.get(call_id)
         if listening is not None:
             self._judge(call_id, listening, pcm)
         for_talk = self._for_talk.get(call_id)
         if for_talk is not None:
             self._hear_talk(for_talk, pcm)
-        elif listening is None and recording is None:
+        elif listening is None and recording is None and call_id not in self._connected:
             del self._heard[call_id]
+
+    def _pass_on(self, to: int, way: PassingOn, pcm: bytes) -> None:
+        if to not in self._playing:
+            with contextlib.suppress(AudioNotActive, AudioRestarted):  # its end is told elsewhere
+                way.pass_on(self._clock.monotonic(), pcm, self._recordings.get(to))
 
     def _hear_talk(self, for_talk: _ForTalk, pcm: bytes) -> None:
         now = self._clock.monotonic()

@@ -75,6 +75,13 @@ class Transfer(msgspec.Struct, frozen=True, tag=True):
     uri: str
 
 
+class Connect(msgspec.Struct, frozen=True, tag=True):
+    """Let the far sides of two calls of this worker hear each other, until either ends."""
+
+    call_id: int
+    other_id: int
+
+
 class HangUp(msgspec.Struct, frozen=True, tag=True):
     """End this call."""
 
@@ -89,7 +96,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """End every call and then the process."""
 
 
-ToWorker = Dial | KeepPrompt | DropPrompt | Play | StopPlaying | Transfer | HangUp | Ping | Stop
+ToWorker = Dial | KeepPrompt | DropPrompt | Play | StopPlaying | Transfer | Connect | HangUp | Ping | Stop
 
 
 # --- worker to engine ---

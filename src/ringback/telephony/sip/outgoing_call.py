@@ -133,6 +133,17 @@ class OutgoingCall:
         """Stop what plays."""
         self._media.stop(self.call_id)
 
+    def connect(self, other: OutgoingCall) -> None:
+        """Let the far sides of both calls hear each other. Nothing when one of them is not up."""
+        ours, theirs = self.audio, other.audio
+        if ours is not None and theirs is not None:
+            self._media.connect(self.call_id, ours, other.call_id, theirs)
+
+    @property
+    def audio(self) -> Audio | None:
+        """The call's audio while it is up."""
+        return self._native.audio if self._native is not None and self._answered and not self._closed else None
+
     def transfer(self, uri: str) -> None:
         """Ask the far side to call ``uri`` instead of us; told as TRANSFERRED. Nothing on a call that is not up."""
         if self._native is None or not self._answered or self._closed or self._leaving is not None:

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ringback.clock import RealClock
+from ringback.telephony.port import PHONE_LEG
 from ringback.telephony.sip.messages import (
+    Connect,
     Dial,
     Dialled,
     DropPrompt,
@@ -140,7 +142,7 @@ class Worker:
                 case message:
                     self._command_call(message)
 
-    def _command_call(self, message: Play | StopPlaying | Transfer | HangUp) -> None:
+    def _command_call(self, message: Play | StopPlaying | Transfer | Connect | HangUp) -> None:
         call = self._calls.get(message.call_id)
         if call is None:
             return  # it has ended; the engine will read that in a moment
@@ -151,6 +153,10 @@ class Worker:
                 call.stop_playing()
             case Transfer(_, uri):
                 call.transfer(uri)
+            case Connect(_, other_id):
+                other = self._calls.get(other_id)
+                if other is not None:
+                    call.connect(other)
             case HangUp():
                 call.hang_up()
 
@@ -161,7 +167,7 @@ class Worker:
             self._media,
             self._send,
             lambda: self._forget(call_id),
-            detect_machine=self._detect_machines,
+            detect_machine=self._detect_machines and call_id < PHONE_LEG,  # our phones are people's
             detect_talking=message.detect_talking,
             most_seconds=message.most_seconds,
             record=(lambda: Recording(Path(target), self._clock, self._disk)) if target else None,

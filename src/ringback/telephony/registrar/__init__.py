@@ -1,0 +1,1 @@
+"""A small SIP registrar: phones say where they can be called. UDP, digest authentication, nothing else."""
