@@ -15,7 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from ringback.clock import RealClock, VirtualClock
-from ringback.model.template import Gender, Play, Say, Template, VoiceSettings
+from ringback.model.template import Play, Say, Template
+from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.telephony.port import Prompt
 from ringback.voice.espeak import MAX_WAV_BYTES, Espeak, EspeakRun, installed_espeak, voices_listed
 from ringback.voice.languages import TAGS, tag_of, why_silent, why_unspoken

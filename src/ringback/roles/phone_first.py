@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ringback.model.template import substituted
+from ringback.model.text_variables import substituted
 from ringback.store import phone_first
 from ringback.store.phone_first import NotNow
 from ringback.store.refusals import is_passing

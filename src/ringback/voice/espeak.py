@@ -1,8 +1,8 @@
 """The voice that is always there: espeak-ng.
 
-It is run, never linked: its licence is not ours, and a voice that crashes or hangs must not take calls with it. The text
-goes to its standard input; no word of it is ever an option or meets a shell. It is the program on ``PATH`` or, without
-one, a process of ours that drives the library in the package ``espeakng-loader``.
+It is run, never linked: its licence is not ours, and a voice that crashes or hangs must not take calls with it. The
+text goes to its standard input; no word of it is ever an option or meets a shell. It is the program on ``PATH`` or,
+without one, a process of ours that drives the library in the package ``espeakng-loader``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.model.template import PLAIN_VOICE, Gender, VoiceSettings
+from ringback.model.voice_settings import PLAIN_VOICE, Gender, VoiceSettings
 from ringback.voice.dialects import regional
 from ringback.voice.program_run import ProgramError, ProgramHung, ProgramRun
 from ringback.voice.synthesizer import SpeechError, SpeechHung
@@ -178,11 +178,8 @@ def voices_listed(listed: str) -> dict[str, str]:
             continue
         priority, tag, _, _, file, *others = columns
         # The tag that a voice is for goes before the tags that it will do for.
-        spoken = [
-            (tag, int(priority) - 1_000),
-            *((other, int(rank)) for other, rank in _OTHER.findall("".join(others))),
-        ]
-        for name, rank in spoken:
+        also = [(other, int(rank)) for other, rank in _OTHER.findall("".join(others))]
+        for name, rank in [(tag, int(priority) - 1_000), *also]:
             if name.lower() not in best or rank < best[name.lower()][0]:
                 best[name.lower()] = (rank, file)
     return {tag: file for tag, (_, file) in best.items()}

@@ -38,8 +38,8 @@ def tag_of(vendor_code: str) -> str | None:
 def why_unspoken(tag: str) -> str:
     """Why no voice here speaks the language; empty when one does.
 
-    Empty too when there is no voice at all, or it cannot tell: then notes take the place of speech, which the server says
-    when it starts. The first call starts a program for some hundredths of a second; the answer is kept.
+    Empty too when there is no voice at all, or it cannot tell what it speaks: then notes take the place of speech, and
+    whoever adds a template is told. The first call runs a program for some hundredths of a second; the answer is kept.
     """
     espeak = installed_espeak()
     known = espeak.languages() if espeak is not None else {}

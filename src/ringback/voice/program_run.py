@@ -44,8 +44,8 @@ class OutputTooLong(ProgramError):
 class ProgramRun:
     """A run that is to be made once, by :meth:`output`, and can be stopped from another thread.
 
-    ``time_limit`` is seconds of real time, ``max_output`` bytes. ``max_memory`` bounds the address space, in bytes, where
-    the system can do that to another process (Linux); ``None``: as much as there is.
+    ``time_limit`` is seconds of real time, ``max_output`` bytes. ``max_memory`` bounds the address space, in bytes,
+    where the system can do that to another process (Linux); ``None``: as much as there is.
     """
 
     def __init__(

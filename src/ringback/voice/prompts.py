@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.model.template import PLAIN_VOICE, Say, substituted
-from ringback.model.text_variables import cut
+from ringback.model.template import Say
+from ringback.model.text_variables import cut, substituted
+from ringback.model.voice_settings import PLAIN_VOICE
 from ringback.telephony.port import Prompt
 from ringback.voice.speech import Speech
 from ringback.voice.tones import pattern
@@ -16,7 +17,8 @@ from ringback.voice.tones import pattern
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringback.model.template import Play, VoiceSettings
+    from ringback.model.template import Play
+    from ringback.model.voice_settings import VoiceSettings
 
 __all__ = ["PromptMaker", "Speech", "render"]
 

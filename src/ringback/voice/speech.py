@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.model.template import PLAIN_VOICE
+from ringback.model.voice_settings import PLAIN_VOICE
 from ringback.telephony.port import Prompt
 from ringback.voice.espeak import installed_espeak
 from ringback.voice.synthesizer import SpeechError, SpeechHung
@@ -18,7 +18,7 @@ from ringback.voice.tones import pattern
 
 if TYPE_CHECKING:
     from ringback.clock import Clock
-    from ringback.model.template import VoiceSettings
+    from ringback.model.voice_settings import VoiceSettings
     from ringback.voice.synthesizer import Synthesizer
 
 DEFAULT_TIME_LIMIT_SECONDS = 5.0
@@ -38,7 +38,8 @@ def installed_voice() -> Synthesizer | None:
 class Speech:
     """Makes prompts from texts. One for the whole process: it holds the cache and the limit on programs.
 
-    ``voice`` speaks (see :func:`installed_voice`), ``None``: notes only. ``time_limit`` is in seconds of one run; ``cache_bytes`` bounds the audio that is kept.
+    ``voice`` speaks (see :func:`installed_voice`), ``None``: notes only. ``time_limit`` is in seconds of one run;
+    ``cache_bytes`` bounds the audio that is kept.
     """
 
     def __init__(

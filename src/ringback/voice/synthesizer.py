@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringback.model.template import VoiceSettings
+    from ringback.model.voice_settings import VoiceSettings
 
 
 class SpeechError(Exception):

@@ -14,19 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ringback.model.connect_step import Connect
-from ringback.model.template import (
-    Gather,
-    Hangup,
-    OnVoicemail,
-    Pause,
-    Play,
-    Say,
-    Step,
-    Tag,
-    Template,
-    Transfer,
-    substituted,
-)
+from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Step, Tag, Template, Transfer
+from ringback.model.text_variables import substituted
 from ringback.telephony.port import (
     Ended,
     HungUpBy,
