@@ -20,12 +20,10 @@ from ringback.model.template import (
     Tag,
     Template,
     Transfer,
-    VoiceSettings,
     faults_of,
-    substituted,
-    variables,
 )
-from ringback.model.text_variables import is_variable
+from ringback.model.text_variables import is_variable, substituted, variables
+from ringback.model.voice_settings import VoiceSettings
 
 
 def make(*steps: Step, **changes: object) -> Template:

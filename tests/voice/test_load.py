@@ -10,19 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ringback.model.template import (
-    Gather,
-    Gender,
-    Hangup,
-    OnVoicemail,
-    Pause,
-    Play,
-    Say,
-    Tag,
-    Template,
-    Transfer,
-    VoiceSettings,
-)
+from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Tag, Template, Transfer
+from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.voice.load import MAX_SOURCE_BYTES, TemplateError, load_template, load_template_text
 from ringback.voice.yaml_tree import MAX_PROBLEMS, MAX_VALUES
 

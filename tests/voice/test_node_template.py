@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ringback.model.template import Gender, OnVoicemail, Pause, Play, Say, VoiceSettings
+from ringback.model.template import OnVoicemail, Pause, Play, Say
+from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.telephony.port import KeyPressed, MachineDetected
 from ringback.voice.node_template import InvalidNode, VoiceNode, template_of
 from tests.voice.fake_leg import converse

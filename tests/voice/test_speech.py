@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, played here by small programs of that name on a temporary PATH."""
+"""Speech by espeak-ng, played here by small programs of that name on a temporary PATH; at the end by the real one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import select
 import sys
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from ringback.clock import RealClock, VirtualClock
-from ringback.model.template import Play, Say
+from ringback.model.template import Play, Say, Template
+from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.telephony.port import Prompt
-from ringback.voice.espeak import MAX_WAV_BYTES, EspeakError, EspeakRun, speech_program
+from ringback.voice.espeak import MAX_WAV_BYTES, Espeak, EspeakRun, installed_espeak, voices_listed
+from ringback.voice.languages import TAGS, tag_of, why_silent, why_unspoken
 from ringback.voice.prompts import PromptMaker, render
-from ringback.voice.speech import Speech, speech_available
+from ringback.voice.speech import Speech
+from ringback.voice.synthesizer import SpeechError
 from ringback.voice.tones import pattern
 
 # Says a text as one sample a character at 8,000 samples/s, and keeps a diary of its runs.
@@ -44,7 +48,8 @@ class Voice:
 
     def shell(self, lines: str) -> None:
         program = self.folder / "espeak-ng"
-        program.write_text(f"#!/bin/sh\n{lines}\n")
+        # Asked for its voices it has none to tell of.
+        program.write_text(f'#!/bin/sh\n[ "$1" = --voices ] && exit 0\n{lines}\n')
         program.chmod(0o755)
 
     def diary(self) -> list[dict[str, Any]]:
@@ -62,7 +67,7 @@ def say(*texts: str, language: str = "en", **options: object) -> list[Prompt]:
     """Say the texts one after the other."""
 
     async def main() -> list[Prompt]:
-        speech = Speech(RealClock(), speech_program(), **options)  # type: ignore[arg-type]  # test data
+        speech = Speech(RealClock(), installed_espeak(), **options)  # type: ignore[arg-type]  # test data
         return [await speech.say(text, language) for text in texts]
 
     return asyncio.run(main())
@@ -74,11 +79,16 @@ def is_notes(prompt: Prompt, text: str) -> bool:
 
 def test_the_program_is_found_on_the_path(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     voice.install(SPEAKS)
-    assert speech_program() == str(voice.folder / "espeak-ng")
-    assert speech_available()
+    found = installed_espeak()
+    assert found is not None
+    assert found.command("en", VoiceSettings())[0] == str(voice.folder / "espeak-ng")
+    assert installed_espeak() is found  # with the list of its voices
     monkeypatch.setenv("PATH", str(voice.folder / "nothing-here"))
-    assert speech_program() is None
-    assert not speech_available()
+    packaged = installed_espeak()
+    assert packaged is not None
+    assert packaged.command("en", VoiceSettings())[0] == sys.executable
+    monkeypatch.setattr("ringback.voice.espeak.PACKAGE", "no_such_package")
+    assert installed_espeak() is None
 
 
 def test_a_text_is_spoken(voice: Voice) -> None:
@@ -114,7 +124,7 @@ def test_calls_that_want_the_same_text_at_once_share_one_run(voice: Voice) -> No
     voice.install(SPEAKS)
 
     async def main() -> list[Prompt | BaseException]:
-        speech = Speech(RealClock(), speech_program())
+        speech = Speech(RealClock(), installed_espeak())
         waiting = [asyncio.create_task(speech.say("same", "en")) for _ in range(5)]
         await asyncio.sleep(0)
         waiting[0].cancel()  # the call that asked first has ended: the others still get it
@@ -135,7 +145,7 @@ def test_no_more_than_two_programs_run_at_once() -> None:
 
         running = most = 0
 
-        async def _run(self, program: str, text: str, language: str) -> bytes:
+        async def _run(self, *_: object) -> bytes:
             self.running += 1
             self.most = max(self.most, self.running)
             await clock.sleep(1)
@@ -143,7 +153,7 @@ def test_no_more_than_two_programs_run_at_once() -> None:
             return b"\x01\x00"
 
     async def main() -> tuple[int, float]:
-        speech = Counting(clock, "espeak-ng")
+        speech = Counting(clock, Espeak(("espeak-ng",)))
         await asyncio.gather(*(speech.say(f"text {number}", "en") for number in range(6)))
         return speech.most, clock.monotonic()
 
@@ -194,7 +204,7 @@ def test_a_failure_is_not_remembered(voice: Voice) -> None:
     voice.shell("exit 1")
 
     async def main() -> tuple[Prompt, Prompt]:
-        speech = Speech(RealClock(), speech_program())
+        speech = Speech(RealClock(), installed_espeak())
         failed = await speech.say("Hello", "en")
         voice.install(SPEAKS)
         return failed, await speech.say("Hello", "en")
@@ -206,7 +216,7 @@ def test_a_failure_is_not_remembered(voice: Voice) -> None:
 
 def test_a_program_that_cannot_be_started(voice: Voice) -> None:
     voice.shell("exit 0")
-    program = speech_program()
+    program = installed_espeak()
     (voice.folder / "espeak-ng").unlink()
 
     async def main() -> Prompt:
@@ -250,7 +260,7 @@ def test_a_shutdown_ends_a_running_program(voice: Voice) -> None:
     voice.shell(f'echo $$ >"{voice.folder}/started"; sleep 60')
 
     async def main() -> int:
-        speech = Speech(RealClock(), speech_program(), time_limit=60)
+        speech = Speech(RealClock(), installed_espeak(), time_limit=60)
         talking = asyncio.create_task(speech.say("Hello", "en"))
         pid = int(await asyncio.to_thread((voice.folder / "started").read_text))
         talking.cancel()
@@ -262,11 +272,11 @@ def test_a_shutdown_ends_a_running_program(voice: Voice) -> None:
 
 def test_a_run_that_is_stopped_before_it_begins_never_begins(voice: Voice) -> None:
     voice.install(SPEAKS)
-    program = speech_program()
+    program = installed_espeak()
     assert program is not None
-    run = EspeakRun(program, "Hello", "en", 5.0)
+    run = EspeakRun(program, "Hello", "en", VoiceSettings(), 5.0)
     run.stop()
-    with pytest.raises(EspeakError, match="was stopped"):
+    with pytest.raises(SpeechError, match="was stopped"):
         run.audio()
     assert voice.diary() == []
 
@@ -276,7 +286,7 @@ def test_virtual_time_stands_still_while_the_program_runs(voice: Voice) -> None:
     clock = VirtualClock()
 
     async def main() -> tuple[Prompt, float]:
-        prompt = await Speech(clock, speech_program()).say("Hello", "en")
+        prompt = await Speech(clock, installed_espeak()).say("Hello", "en")
         return prompt, clock.monotonic()
 
     prompt, took = clock.run(main())
@@ -295,6 +305,148 @@ def test_without_the_program_there_are_notes_and_one_warning() -> None:
     assert first == second
     assert [prompt.pcm for prompt in silent] == [b"", b""]
     assert [entry["event"] for entry in logs] == ["speech_missing"]
+
+
+# --- voices ---
+
+LISTED = """\
+Pty Language       Age/Gender VoiceName          File                 Other Languages
+ 5  af              --/M      Afrikaans          gmw/af
+ 5  en-029          --/M      English_(Caribbean) gmw/en-029           (en 10)
+ 2  en-gb           --/M      English_(Great_Britain) gmw/en               (en 2)
+ 5  en-in           --/M      english-mb-in1     mb/mb-in1            (en 1)
+ 5  pt              --/M      Portuguese_(Portugal) roa/pt               (pt-pt 5)
+ 5  pt-br           --/M      Portuguese_(Brazil) roa/pt-BR            (pt 6)
+ 5  cmn             --/M      Chinese_(Mandarin,_latin_as_English) sit/cmn              (zh-cmn 5)(zh 5)
+ 5  es-419          --/M      Spanish_(Latin_America) roa/es-419           (es-mx 6)
+ 5  es              --/M      Spanish_(Spain)    roa/es
+"""
+
+
+def test_the_best_voice_of_each_language_is_taken() -> None:
+    assert voices_listed(LISTED) == {
+        "af": "gmw/af",
+        "en-029": "gmw/en-029",
+        "en-gb": "gmw/en",
+        "en": "gmw/en",
+        "pt": "roa/pt",
+        "pt-pt": "roa/pt",
+        "pt-br": "roa/pt-BR",
+        "cmn": "sit/cmn",
+        "zh-cmn": "sit/cmn",
+        "zh": "sit/cmn",
+        "es-419": "roa/es-419",
+        "es-mx": "roa/es-419",
+        "es": "roa/es",
+    }
+    assert voices_listed("nothing of the kind\n x y\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("language", "settings", "options"),
+    [
+        ("en", VoiceSettings(), ["gmw/en"]),
+        ("PT-br", VoiceSettings(), ["roa/pt-BR"]),
+        ("en-AU", VoiceSettings(), ["gmw/en"]),
+        ("xx", VoiceSettings(), ["xx"]),
+        ("en", VoiceSettings(gender=Gender.FEMALE), ["gmw/en+f3"]),
+        ("en", VoiceSettings(gender=Gender.MALE, speaking_rate=2), ["gmw/en+m3", "-s", "350"]),
+        ("en", VoiceSettings(speaking_rate=4), ["gmw/en", "-s", "700"]),
+        ("en", VoiceSettings(speaking_rate=0.25), ["gmw/en", "-s", "80"]),  # its slowest
+        ("pt", VoiceSettings(accent="55"), ["roa/pt-BR"]),
+        ("pt", VoiceSettings(accent="br"), ["roa/pt-BR"]),
+        ("es", VoiceSettings(accent="54"), ["roa/es-419"]),
+        ("es", VoiceSettings(accent="34"), ["roa/es"]),
+        ("en", VoiceSettings(accent="91"), ["gmw/en"]),  # there is no such voice
+        ("en", VoiceSettings(accent="9" * 32), ["gmw/en"]),
+    ],
+)
+def test_settings_become_options(voice: Voice, language: str, settings: VoiceSettings, options: list[str]) -> None:
+    (voice.folder / "espeak-ng").write_text(f"#!/bin/sh\ncat <<'END'\n{LISTED}END\n")
+    (voice.folder / "espeak-ng").chmod(0o755)
+    command = Espeak((str(voice.folder / "espeak-ng"),)).command(language, settings)
+    assert command[1:6] == ["--stdout", "--stdin", "-b", "1", "-v"]
+    assert command[6:] == options
+
+
+def test_other_settings_make_another_prompt(voice: Voice) -> None:
+    voice.install(SPEAKS)
+
+    async def main() -> set[str]:
+        speech = Speech(RealClock(), installed_espeak())
+        wanted = [VoiceSettings(), VoiceSettings(accent="GB"), VoiceSettings(gender=Gender.MALE)]
+        return {(await speech.say("Hello", "en", settings)).key for settings in wanted}
+
+    assert len(asyncio.run(main())) == 3
+
+
+# --- the real one, in a process of its own ---
+
+
+@pytest.fixture
+def packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Espeak:
+    """espeak-ng from the package: nothing on the PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = installed_espeak()
+    assert found is not None
+    return found
+
+
+def test_the_packaged_voice_speaks_every_language_of_the_vendor(packaged: Espeak) -> None:
+    assert not [tag for tag in TAGS.values() if tag not in packaged.languages()]
+    assert packaged.languages()["en"] == "gmw/en"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("Good day, this is a test.", "en"), ("Mã xác nhận của bạn", "vi"), ("안녕하세요", "ko"), ("-v --help", "en")],
+)
+def test_the_packaged_voice_makes_speech(packaged: Espeak, text: str, language: str) -> None:
+    pcm = packaged.make(text, language, time_limit=20.0).audio()
+    samples = array("h", pcm)
+    assert 0.4 < len(samples) / 8_000 < 6
+    assert max(samples) > 3_000  # it can be heard
+
+
+def test_rate_and_gender_can_be_heard(packaged: Espeak) -> None:
+    def spoken(**settings: Any) -> bytes:
+        return packaged.make("One two three four five", "en", VoiceSettings(**settings), 20.0).audio()
+
+    plain, fast, female, male = (
+        spoken(),
+        spoken(speaking_rate=2),
+        spoken(gender=Gender.FEMALE),
+        spoken(gender=Gender.MALE),
+    )
+    assert len(fast) < 0.7 * len(plain)
+    assert len({plain, female, male}) == 3
+
+
+def test_the_packaged_voice_says_why_it_cannot(packaged: Espeak) -> None:
+    with pytest.raises(SpeechError, match="ended with 1: there is no voice xx"):
+        packaged.make("Hello", "xx", time_limit=20.0).audio()
+
+
+def test_the_library_is_not_loaded_here(packaged: Espeak) -> None:
+    packaged.make("Hello", "en", time_limit=20.0).audio()
+    assert "espeakng_loader" not in sys.modules
+    assert "libespeak" not in Path("/proc/self/maps").read_text()
+
+
+def test_a_language_without_a_voice_is_told(packaged: Espeak, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [why_unspoken(tag) for tag in ("en", "en-AU", "pt-br", "zh")] == ["", "", "", ""]
+    assert why_unspoken("tlh-Latn") == "espeak-ng has no voice for 'tlh-Latn' here"
+    speaks = Template(name="t", language="tlh", initial_node="a", nodes={"a": [Say("Hello")]})
+    plays = Template(name="t", language="tlh", initial_node="a", nodes={"a": [Play("x.wav")]})
+    assert "no voice" in why_silent(speaks)
+    assert not why_silent(plays)
+    monkeypatch.setattr("ringback.voice.espeak.PACKAGE", "no_such_package")
+    assert not why_unspoken("tlh")  # everything is notes there
+
+
+def test_the_vendors_codes() -> None:
+    assert (tag_of("VN"), tag_of(" arb "), tag_of("XX"), tag_of("")) == ("vi", "ar", None, None)
+    assert len(TAGS) == 14
 
 
 # --- prompts ---
@@ -319,7 +471,7 @@ def test_prompts_of_a_template(voice: Voice) -> None:
     audio = {"a.wav": b"\x02\x00" * 3, "same.wav": b"\x02\x00" * 3, "b.wav": b"\x03\x00"}
 
     async def main() -> list[Prompt]:
-        prompts = PromptMaker(Speech(RealClock(), speech_program()), audio)
+        prompts = PromptMaker(Speech(RealClock(), installed_espeak()), audio)
         steps: list[Say | Play] = [Say("Hi ${text1}"), Play("a.wav"), Play("same.wav"), Play("b.wav"), Play("gone.wav")]
         return [await prompts.prompt(step, "en", {"text1": "Ann"}) for step in steps]
 

@@ -12,20 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringback.model.template import (
-    Gather,
-    Gender,
-    Hangup,
-    OnVoicemail,
-    Pause,
-    Play,
-    Say,
-    Step,
-    Tag,
-    Template,
-    Transfer,
-    VoiceSettings,
-)
+from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Step, Tag, Template, Transfer
+from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.telephony.port import (
     Answered,
     CallEvent,

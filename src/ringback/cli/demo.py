@@ -16,13 +16,13 @@ def demo(
     """Make a group call with three recall rounds against the built-in carrier, and check every outcome."""
     from ringback.cli.demo_run import run_demo  # heavy: other commands must not wait for it
     from ringback.telephony.sip.engine import available
-    from ringback.voice.espeak import speech_program
+    from ringback.voice.speech import installed_voice
 
     missing = available()
     if missing:
         typer.echo(f"note: {missing}\nnote: the demo runs on the sandbox engine: no SIP, no audio", err=True)
-    if speech_program() is None:
-        typer.echo("note: espeak-ng is not installed, so texts are played as notes", err=True)
+    if installed_voice() is None:
+        typer.echo("note: no voice is installed, so texts are played as notes", err=True)
     problems = run(run_demo("sandbox" if missing else "sip"))
     for problem in problems:
         typer.echo(f"wrong: {problem}", err=True)

@@ -37,8 +37,7 @@ from ringback.telephony.asterisk.sounds import SoundFolder
 from ringback.telephony.port import EngineUnavailable
 from ringback.telephony.sandbox import SandboxEngine
 from ringback.telephony.sip.engine import SipEngine
-from ringback.voice.espeak import speech_program
-from ringback.voice.speech import Speech
+from ringback.voice.speech import Speech, installed_voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +177,7 @@ class Server:
             self.store,
             engine,
             self._clock,
-            TemplateLibrary(self.store, Speech(self._clock, speech_program())),
+            TemplateLibrary(self.store, Speech(self._clock, installed_voice())),
             DiallerSettings(
                 minute_seconds=in_force.minute_seconds,
                 no_reply_seconds=in_force.no_reply_seconds,

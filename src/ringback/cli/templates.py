@@ -10,8 +10,9 @@ import typer
 from ringback.cli.common import MAX_ID, UserError, opened, run, settings
 from ringback.clock import RealClock
 from ringback.store import accounts, templates
+from ringback.voice.languages import why_silent
 from ringback.voice.load import TemplateError, load_template
-from ringback.voice.speech import speech_available
+from ringback.voice.speech import installed_voice
 
 app = typer.Typer(help="Agent templates.", no_args_is_help=True)
 
@@ -27,6 +28,8 @@ def add(
     except TemplateError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    if silent := why_silent(loaded.template):
+        raise UserError(f"{file}: language: {silent}")
 
     async def work() -> int:
         async with opened(settings()) as store, store.write() as tx:
@@ -41,8 +44,8 @@ def add(
             )
 
     template_id = run(work())
-    if not speech_available():
-        typer.echo("note: espeak-ng is not installed, so texts are played as notes", err=True)
+    if installed_voice() is None:
+        typer.echo("note: no voice is installed, so texts are played as notes", err=True)
     typer.echo(template_id)
 
 
@@ -54,6 +57,8 @@ def check(file: Annotated[Path, typer.Argument(help="The template, a YAML file."
     except TemplateError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    if silent := why_silent(loaded.template):
+        raise UserError(f"{file}: language: {silent}")
     used = ", ".join(loaded.template.text_variables()) or "none"
     intents = ", ".join(loaded.template.intents()) or "none"
     typer.echo(f"{file}: good. Text variables: {used}. Intents: {intents}.")

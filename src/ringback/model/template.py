@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ringback.model.text_variables import KNOWN, in_order, is_variable
+from ringback.model.text_variables import KNOWN, PLACEHOLDER, in_order, is_variable, variables
+from ringback.model.voice_settings import PLAIN_VOICE, VoiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +33,6 @@ MIN_TIMEOUT_SECONDS = 1.0
 MAX_TIMEOUT_SECONDS = 60.0
 MAX_GATHERED_KEYS = 32
 MAX_PAUSE_SECONDS = 999.0
-MIN_SPEAKING_RATE = 0.25
-MAX_SPEAKING_RATE = 4.0
 MAX_TEXT_CHARACTERS = 2_000
 MAX_NAME_CHARACTERS = 64
 MAX_NODES = 200
@@ -43,11 +42,9 @@ MAX_FAULTS = 100
 #: The only node of a template that was written as a bare list of steps.
 ONLY_NODE = "start"
 
-_PLACEHOLDER = re.compile(r"\$\{([^{}]*)(\}?)")
 _INTENT = re.compile(r"[0-9A-Za-z_-]{1,32}", re.ASCII)
 _NODE_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _TARGET = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
-_ACCENT = re.compile(r"[0-9A-Za-z-]{0,32}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[0-9A-Za-z]{1,8}){0,3}", re.ASCII)
 # Line breaks and tabs are welcome in a text; other control characters and lone surrogates are not.
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -58,28 +55,6 @@ class OnVoicemail(StrEnum):
 
     HANG_UP = "hang_up"
     CONTINUE = "continue"
-
-
-class Gender(StrEnum):
-    """Of a voice."""
-
-    MALE = "male"
-    FEMALE = "female"
-
-
-class VoiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How texts are spoken, as far as the voices that are installed allow.
-
-    ``speaking_rate``: 1 is the voice's own, 2 twice as fast. ``gender``: ``None`` leaves it to the voice. ``accent``: a
-    region such as ``GB``, or its dialling code.
-    """
-
-    speaking_rate: float = 1.0
-    gender: Gender | None = None
-    accent: str = ""
-
-
-PLAIN_VOICE = VoiceSettings()
 
 
 class Say(msgspec.Struct, frozen=True, tag_field="step", tag="say", forbid_unknown_fields=True, omit_defaults=True):
@@ -215,19 +190,6 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 yield step.prompt
 
 
-def variables(text: str) -> tuple[str, ...]:
-    """The names in the ``${…}`` of a text, in order, known or not."""
-    return tuple(found[1] for found in _PLACEHOLDER.finditer(text))
-
-
-def substituted(text: str, values: Mapping[str, str]) -> str:
-    """The text with each ``${name}`` replaced by its value; without one, by nothing.
-
-    Values are put in as they are: a ``${…}`` inside a value stays.
-    """
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], "") if found[2] else found[0], text)
-
-
 def step_field(node: str, position: int) -> str:
     """The path of a step, as faults name it."""
     return f"nodes.{node}.steps[{position}]"
@@ -247,11 +209,7 @@ def faults_of(
     For a reader that has found problems already: ``None`` stands for an initial node or a step that could not be read,
     and without ``complete`` no node is called unreachable, for what was lost may lead there.
     """
-    if not name.strip() or len(name) > MAX_NAME_CHARACTERS or _NOT_TEXT.search(name):
-        yield Fault("name", f"must have 1 to {MAX_NAME_CHARACTERS} characters")
-    if not _LANGUAGE.fullmatch(language):
-        yield Fault("language", "must be a language tag such as en or pt-br")
-    yield from _voice_faults(voice)
+    yield from _head_faults(name, language, voice)
     if len(nodes) > MAX_NODES:
         yield Fault("nodes", f"must be at most {MAX_NODES}, are {len(nodes)}")
     for node, steps in nodes.items():
@@ -272,12 +230,13 @@ def faults_of(
                 yield Fault(f"nodes.{node}", "cannot be reached from the initial node")
 
 
-def _voice_faults(voice: VoiceSettings) -> Iterator[Fault]:
-    if not MIN_SPEAKING_RATE <= voice.speaking_rate <= MAX_SPEAKING_RATE:  # no number is neither
-        rates = f"{MIN_SPEAKING_RATE:g} to {MAX_SPEAKING_RATE:g}"
-        yield Fault("voice.speaking_rate", f"must be {rates}, is {voice.speaking_rate:g}")
-    if not _ACCENT.fullmatch(voice.accent):
-        yield Fault("voice.accent", "must have at most 32 letters, digits or -")
+def _head_faults(name: str, language: str, voice: VoiceSettings) -> Iterator[Fault]:
+    if not name.strip() or len(name) > MAX_NAME_CHARACTERS or _NOT_TEXT.search(name):
+        yield Fault("name", f"must have 1 to {MAX_NAME_CHARACTERS} characters")
+    if not _LANGUAGE.fullmatch(language):
+        yield Fault("language", "must be a language tag such as en or pt-br")
+    for member, message in voice.faults():
+        yield Fault(f"voice.{member}", message)
 
 
 def _step_faults(step: Step, where: str) -> Iterator[Fault]:
@@ -297,7 +256,7 @@ def _step_faults(step: Step, where: str) -> Iterator[Fault]:
 
 
 def _is_target(target: str) -> bool:
-    variable = _PLACEHOLDER.fullmatch(target)
+    variable = PLACEHOLDER.fullmatch(target)
     if variable is not None:
         return bool(variable[2]) and is_variable(variable[1])
     return _TARGET.fullmatch(target) is not None
@@ -315,7 +274,7 @@ def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:
         yield Fault(f"{where}.say", f"must have at most {MAX_TEXT_CHARACTERS} characters, has {len(text)}")
     if _NOT_TEXT.search(text):
         yield Fault(f"{where}.say", "must not hold control characters")
-    for found in _PLACEHOLDER.finditer(text):
+    for found in PLACEHOLDER.finditer(text):
         if not found[2]:
             yield Fault(f"{where}.say", f"${{{found[1][:20]} has no closing }}")
         elif not is_variable(found[1]):

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Longer values of ``text1`` to ``text10`` are cut, not refused (the vendor's rule).
 MAX_TEXT_LENGTH = 30
@@ -19,6 +19,9 @@ MAX_INFO_LENGTH = 1_000
 INFO = "info."
 #: How the variables are listed for people.
 KNOWN = "${text1} to ${text10} and ${info.NAME}"
+
+#: ``${`` with a name; without its ``}``, which the second group would hold, it is a fault.
+PLACEHOLDER = re.compile(r"\$\{([^{}]*)(\}?)")
 
 _NAME = re.compile(r"text(?:10|[1-9])|info\.[0-9A-Za-z_]{1,64}", re.ASCII)
 
@@ -41,3 +44,16 @@ def _place(name: str) -> tuple[int, str]:
 def cut(name: str, value: str) -> str:
     """As much of a variable's value as counts."""
     return value[: MAX_INFO_LENGTH if name.startswith(INFO) else MAX_TEXT_LENGTH]
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """The names in the ``${…}`` of a text, in order, known or not."""
+    return tuple(found[1] for found in PLACEHOLDER.finditer(text))
+
+
+def substituted(text: str, values: Mapping[str, str]) -> str:
+    """The text with each ``${name}`` replaced by its value; without one, by nothing.
+
+    Values are put in as they are: a ``${…}`` inside a value stays.
+    """
+    return PLACEHOLDER.sub(lambda found: values.get(found[1], "") if found[2] else found[0], text)

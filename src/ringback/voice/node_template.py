@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ringback.model.template import (
-    ONLY_NODE,
-    Fault,
-    Gender,
-    OnVoicemail,
-    Pause,
-    Play,
-    Say,
-    Step,
-    Template,
-    VoiceSettings,
-    faults_of,
-)
+from ringback.model.template import ONLY_NODE, Fault, OnVoicemail, Pause, Play, Say, Step, Template, faults_of
+from ringback.model.voice_settings import Gender, VoiceSettings
 
 MAX_LOOPS = 9
 #: Between the repetitions of a text. A file brings its own silence.

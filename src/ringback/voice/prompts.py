@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ringback.model.template import PLAIN_VOICE, Say, substituted
-from ringback.model.text_variables import cut
+from ringback.model.template import Say
+from ringback.model.text_variables import cut, substituted
+from ringback.model.voice_settings import PLAIN_VOICE
 from ringback.telephony.port import Prompt
-from ringback.voice.espeak import speech_program
-from ringback.voice.speech import Speech, speech_available
+from ringback.voice.speech import Speech
 from ringback.voice.tones import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringback.model.template import Play, VoiceSettings
+    from ringback.model.template import Play
+    from ringback.model.voice_settings import VoiceSettings
 
-__all__ = ["PromptMaker", "Speech", "render", "speech_available", "speech_program"]
+__all__ = ["PromptMaker", "Speech", "render"]
 
 log = structlog.get_logger(__name__)
 

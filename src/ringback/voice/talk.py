@@ -14,19 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ringback.model.template import (
-    Gather,
-    Hangup,
-    OnVoicemail,
-    Pause,
-    Play,
-    Say,
-    Step,
-    Tag,
-    Template,
-    Transfer,
-    substituted,
-)
+from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Step, Tag, Template, Transfer
+from ringback.model.text_variables import substituted
 from ringback.telephony.port import (
     Ended,
     HungUpBy,
@@ -35,6 +24,15 @@ from ringback.telephony.port import (
     PromptFinished,
     TalkingStarted,
     Transferred,
+)
+from ringback.voice.endings import (
+    ANSWERING_MACHINE,
+    MAXIMUM_DURATION,
+    NO_END_REPORTED,
+    TEMPLATE_ENDED,
+    TRANSFERRED,
+    reason_of,
+    too_many_node_changes,
 )
 
 if TYPE_CHECKING:
@@ -48,16 +46,6 @@ if TYPE_CHECKING:
 MAX_NODE_CHANGES = 50
 #: How long an engine may take to report the end of a call that was hung up.
 END_WAIT_SECONDS = 5.0
-
-# Why a conversation ended, for people.
-TEMPLATE_ENDED = "template ended"
-TRANSFERRED = "transferred"
-ANSWERING_MACHINE = "answering machine"
-MAXIMUM_DURATION = "maximum duration"
-TOO_MANY_NODE_CHANGES = f"more than {MAX_NODE_CHANGES} node changes"
-CALLEE_HUNG_UP = "callee hung up"
-CALL_ENDED = "call ended"
-NO_END_REPORTED = "no end reported by the engine"
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +128,7 @@ class _Conversation:
             reason = await self._run_template()
             ended = await self._hang_up()
         except _CallEnded as end:
-            ended, reason = end.ended, _reason_of(end.ended)
+            ended, reason = end.ended, reason_of(end.ended)
         return TalkResult(
             keys="".join(self._keys), intent=self._intent, machine=self._machine, ended=ended, reason=reason
         )
@@ -159,7 +147,7 @@ class _Conversation:
         except _HangUp as order:
             return str(order)
         log.warning("template_goes_round", template=self._template.name, node=node)
-        return TOO_MANY_NODE_CHANGES
+        return too_many_node_changes(MAX_NODE_CHANGES)
 
     async def _run_node(self, steps: Sequence[Step]) -> str | None:
         """Run the steps in order; returns the node to go to, ``None`` at the end of the steps."""
@@ -347,10 +335,3 @@ class _Conversation:
 
 async def _next_event(leg: Leg) -> CallEvent:
     return await leg.next_event()
-
-
-def _reason_of(ended: Ended) -> str:
-    """Why a call ended that was not hung up here."""
-    if ended.hung_up_by is HungUpBy.CALLEE:
-        return CALLEE_HUNG_UP
-    return ended.reason or CALL_ENDED

@@ -47,9 +47,7 @@ from ringback.model.template import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_NAME_CHARACTERS,
     ONLY_NODE,
-    PLAIN_VOICE,
     Gather,
-    Gender,
     Hangup,
     OnVoicemail,
     Pause,
@@ -58,8 +56,8 @@ from ringback.model.template import (
     Step,
     Tag,
     Transfer,
-    VoiceSettings,
 )
+from ringback.model.voice_settings import PLAIN_VOICE, Gender, VoiceSettings
 
 if TYPE_CHECKING:
     from ringback.voice.yaml_tree import Source
