@@ -32,7 +32,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _world(migrated: Path, path: Path) -> Iterator[World]:
     shutil.copy(migrated, path)
-    world = World(path, Settings())
+    world = World(path, Settings(recordings=str(path.parent / "recordings")))
     try:
         world.open()
         yield world
