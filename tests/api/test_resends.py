@@ -75,7 +75,11 @@ def test_refused_resends(world: World) -> None:
             ({"resendType": 2}, -22, "resendType: must be 0 (all) or 1 (failed), got 2"),
             ({"resendType": ...}, -22, "resendType: is missing"),
             ({"scriptId": world.foreign}, -22, f"scriptId: there is no agent template {world.foreign}"),
-            ({"scriptId": world.greeting}, -22, "scriptId: it uses text1, which 2 numbers of the task do not have"),
+            (
+                {"scriptId": world.greeting},
+                -22,
+                "scriptId: a template uses text1, which 2 numbers of the task do not have",
+            ),
             ({"scriptId": ...}, -22, "scriptId: is missing"),
             ({"displayNum": "x"}, -22, "displayNum: must be 0 to 20 digits"),
             ({"sendTime": "soon"}, -22, "sendTime: must be a time"),

@@ -22,8 +22,10 @@ from ringback.api.itnio import (
     recall_flows,
     records,
     resends,
+    single_calls,
     tasks,
     voice_files,
+    voice_tasks,
 )
 from ringback.api.itnio.door import Door
 from ringback.api.itnio.envelope import answer, bad
@@ -86,7 +88,19 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
 
 
 def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
-    families = (agent_tasks, tasks, resends, recall_flows, records, voice_files, money, phones, phone_calls)
+    families = (
+        agent_tasks,
+        voice_tasks,
+        single_calls,
+        tasks,
+        resends,
+        recall_flows,
+        records,
+        voice_files,
+        money,
+        phones,
+        phone_calls,
+    )
     return [route for family in families for route in family.routes(door)]
 
 

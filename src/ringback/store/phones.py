@@ -130,6 +130,13 @@ async def has_group(tx: Tx, account_id: int, group_id: int) -> bool:
     return (await tx.scalar(select(func.count()).select_from(joined).where(wanted)) or 0) > 0
 
 
+async def count_in_group(tx: Tx, account_id: int, group_id: int) -> int:
+    """How many phones the account's group has; 0 when there is no such one."""
+    joined = phone.join(application, phone.c.application_id == application.c.id)
+    wanted = and_(phone.c.group_id == group_id, application.c.account_id == account_id)
+    return await tx.scalar(select(func.count()).select_from(joined).where(wanted)) or 0
+
+
 async def reset(tx: Tx, phone_id: int, ha1: str) -> None:
     """Give it a new password. Whoever has registered with the old one must do so again."""
     await tx.execute(update(phone).where(phone.c.id == phone_id).values(ha1=ha1, registered_until=0))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ringback.api.itnio.door import Call, Success, post_route
 from ringback.api.itnio.envelope import bad
 from ringback.api.itnio.fields import SendAgentIn
-from ringback.api.itnio.recall_flows import flow_spec, text_variables, unknown_template
+from ringback.api.itnio.flow_requests import flow_asked, unknown_template
 from ringback.api.itnio.task_settings import (
     application_of,
     caller_id,
@@ -41,14 +41,11 @@ async def send_agent(call: Call, asked: SendAgentIn) -> Success:
     """Make a task, and its recall flow when asked for. ``data`` is the task's id."""
     check_count(asked.numberInfoList, NUMBERS)
     template_id = _template_id(asked)
+    flow = None if asked.recallFlow is None else await flow_asked(call, asked.recallFlow, prefix="recallFlow.")
     async with call.door.store.read() as tx:
         application = await application_of(tx, call, asked.appId)
         stored = await templates.usable(tx, call.account.id, template_id)
-        flow = None
-        needed: frozenset[str] = frozenset()
-        if asked.recallFlow is not None:
-            flow = await flow_spec(tx, call.account.id, asked.recallFlow, prefix="recallFlow.")
-            needed = await text_variables(tx, flow)
+        needed = frozenset() if flow is None else await flow.text_variables(tx, call.account.id)
     if stored is None:
         raise unknown_template("agentId" if asked.agentId is not None else "scriptId", template_id)
     spec = checked(
@@ -67,8 +64,9 @@ async def send_agent(call: Call, asked: SendAgentIn) -> Success:
     async with call.door.store.write() as tx:
         task_id = await store_task(tx, call, spec, numbers)
         if flow is not None:
+            rounds = await flow.stored(tx, call)
             await flows.create(
-                tx, call.account.id, task_id, flow, parent_template_id=spec.template_id, now_ms=call.now_ms
+                tx, call.account.id, task_id, rounds, parent_template_id=spec.template_id, now_ms=call.now_ms
             )
     call.door.store.announce(News.WORK)
     return Success(task_id, await repeats_warning(asked.numberInfoList, numbers, field=NUMBERS))

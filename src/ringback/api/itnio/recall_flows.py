@@ -8,22 +8,19 @@ import msgspec
 
 from ringback.api.itnio.answers import FlowListedOut, Page, RecallDetailOut, RecallNodeOut, page_of
 from ringback.api.itnio.door import Call, Success, post_route
-from ringback.api.itnio.envelope import VendorError, bad
+from ringback.api.itnio.envelope import bad
 from ringback.api.itnio.fields import (
     FlowQueryIn,
     RecallCancelIn,
     RecallDetailIn,
-    RecallFlowIn,
-    RecallNodeIn,
     RecallUpdateIn,
     local_text,
     local_time,
     paging,
 )
-from ringback.model.audience import RecallType
-from ringback.model.flow import FlowSpec, InvalidFlow
+from ringback.api.itnio.flow_requests import flow_asked
 from ringback.model.states import FlowState
-from ringback.store import flow_pages, flows, records, templates
+from ringback.store import flow_pages, flows, records
 from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState, NodeDetail
 
@@ -105,8 +102,10 @@ async def query_page(call: Call, wanted: FlowQueryIn) -> Success:
 
 async def update(call: Call, wanted: RecallUpdateIn) -> Success:
     """Replace a pending flow's settings."""
+    asked = await flow_asked(call, wanted, prefix="")
     async with call.door.store.write() as tx:
-        spec = await flow_spec(tx, call.account.id, wanted, prefix="")
+        needed = await asked.text_variables(tx, call.account.id)
+        spec = await asked.stored(tx, call)
         try:
             await flows.edit(
                 tx,
@@ -118,7 +117,9 @@ async def update(call: Call, wanted: RecallUpdateIn) -> Success:
             )
         except (FlowNotFound, FlowWrongState) as error:
             raise bad("keyId", str(error)) from None
-        await _check_texts(tx, wanted.keyId, await text_variables(tx, spec))
+        found = await flows.detail(tx, wanted.keyId)
+        assert found is not None, "it was edited in this transaction"
+        await check_texts(tx, found.parent_task_id, needed, field="nodeList")
     call.door.store.announce(News.WORK)
     return Success()
 
@@ -147,59 +148,9 @@ def _node(node: NodeDetail) -> RecallNodeOut:
     return RecallNodeOut(keyId=node.id, taskId=node.task_id, nodeStatus=STATUS[node.state], **known)
 
 
-async def flow_spec(tx: Tx, account_id: int, asked: RecallFlowIn, *, prefix: str) -> FlowSpec:
-    """The flow asked for, checked, its templates too. ``prefix`` stands before field names in errors.
-
-    Raises :class:`VendorError` (-22).
-    """
-    try:
-        recall_type = RecallType(asked.recallType)
-    except ValueError:
-        raise bad(f"{prefix}recallType", f"must be 0 (all) or 1 (failed), got {asked.recallType}") from None
-    try:
-        spec = FlowSpec(
-            recall_type=recall_type,
-            interval_minutes=asked.recallInterval,
-            rounds=asked.recallNum,
-            intents=tuple(dict.fromkeys(str(intent) for intent in asked.recallIntent or ())),
-            template_ids=tuple(
-                _script(node, f"{prefix}nodeList[{at}]") for at, node in enumerate(asked.nodeList or ())
-            ),
-        ).checked()
-    except InvalidFlow as error:
-        raise bad(f"{prefix}{error.field}", str(error).removeprefix(f"{error.field}: ")) from None
-    for index, template_id in enumerate(spec.template_ids):
-        if await templates.usable(tx, account_id, template_id) is None:
-            raise unknown_template(f"{prefix}nodeList[{index}].scriptId", template_id)
-    return spec
-
-
-def _script(node: RecallNodeIn, field: str) -> int:
-    if node.scriptId is None:
-        raise bad(f"{field}.scriptId", "is missing")
-    return node.scriptId
-
-
-async def text_variables(tx: Tx, spec: FlowSpec) -> frozenset[str]:
-    """The text variables that the rounds' own templates use."""
-    found: set[str] = set()
-    for template_id in dict.fromkeys(spec.template_ids):
-        stored = await templates.get(tx, template_id)
-        if stored is not None:
-            found.update(stored.template.text_variables())
-    return frozenset(found)
-
-
-async def _check_texts(tx: Tx, flow_id: int, needed: frozenset[str]) -> None:
-    """Every number of the parent must have the texts that the rounds use. Raises :class:`VendorError` (-22)."""
-    found = await flows.detail(tx, flow_id)
-    assert found is not None, "it was edited in this transaction"
+async def check_texts(tx: Tx, task_id: int, needed: frozenset[str], *, field: str) -> None:
+    """Every number of the task must have the texts that are used. Raises :class:`VendorError` (-22)."""
     for name in sorted(needed):
-        lacking = await records.count_without_text(tx, found.parent_task_id, name)
+        lacking = await records.count_without_text(tx, task_id, name)
         if lacking:
-            raise bad("nodeList", f"a template uses {name}, which {lacking} numbers of the task do not have")
-
-
-def unknown_template(field: str, template_id: int) -> VendorError:
-    """The template does not exist, is retired or belongs to somebody else: all look alike."""
-    return bad(field, f"there is no agent template {template_id}")
+            raise bad(field, f"a template uses {name}, which {lacking} numbers of the task do not have")

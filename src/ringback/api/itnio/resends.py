@@ -8,13 +8,14 @@ import msgspec
 
 from ringback.api.itnio.door import Call, Success, post_route
 from ringback.api.itnio.envelope import Code, VendorError, bad
+from ringback.api.itnio.flow_requests import unknown_template
 from ringback.api.itnio.money import check_funds
-from ringback.api.itnio.recall_flows import unknown_template
+from ringback.api.itnio.recall_flows import check_texts
 from ringback.api.itnio.task_settings import TaskSettings, caller_id, check_caller_id, checked, limits_of, send_at
 from ringback.api.itnio.voice_fields import ResendAgentIn
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.task import Limits, TaskKind, TaskSpec
-from ringback.store import records, resending, templates
+from ringback.store import resending, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.database import News
 from ringback.store.resending import NotFinished, NothingLeft
@@ -106,9 +107,6 @@ async def store_resent(tx: Tx, call: Call, previous: Task, audience: Audience, s
         raise VendorError(Code.EXISTS, str(error)) from None
     stored = await templates.get(tx, spec.template_id)
     assert stored is not None, "it was looked up in this transaction"
-    for name in stored.template.text_variables():
-        lacking = await records.count_without_text(tx, task_id, name)
-        if lacking:
-            raise bad(field, f"it uses {name}, which {lacking} numbers of the task do not have")
+    await check_texts(tx, task_id, frozenset(stored.template.text_variables()), field=field)
     await check_caller_id(tx, call, task_id)
     return task_id

@@ -21,6 +21,7 @@ from ringback.model.task import (
     TaskSpec,
     build_numbers,
 )
+from ringback.model.text_variables import INFO, is_variable
 from ringback.model.windows import MAX_WINDOWS, Window, parse_window
 from ringback.store import accounts, candidates, tasks
 from ringback.store.accounts import Application, NameTaken
@@ -103,6 +104,7 @@ async def application_of(tx: Tx, call: Call, app_id: str) -> Application:
 async def number_list(numbers: Sequence[NumberIn], needed: frozenset[str], *, field: str) -> NumberList:
     """The numbers, checked, each with the texts that it needs. Raises :class:`VendorError` (-22)."""
     check_count(numbers, field)
+    _check_names(numbers, field)
 
     def build() -> NumberList:
         return build_numbers(_entries(numbers), field=field, needed_texts=needed)
@@ -164,7 +166,19 @@ async def repeats_warning(numbers: Sequence[NumberIn], built: NumberList, *, fie
 def _entries(numbers: Sequence[NumberIn]) -> Iterator[tuple[str, Mapping[str, str]]]:
     for number in numbers:
         texts = {name: value for name in TEXT_NAMES if (value := getattr(number, name)) is not None}
+        if number.callInformation:
+            texts |= {INFO + name: value for name, value in number.callInformation.items()}
         yield str(number.calleeNumber), texts
+
+
+def _check_names(numbers: Sequence[NumberIn], field: str) -> None:
+    """What a caller names must be a variable's name."""
+    for at, number in enumerate(numbers):
+        if number.callInformation is None:
+            continue
+        for name in number.callInformation:
+            if not is_variable(INFO + name):
+                raise bad(f"{field}[{at}].callInformation", "names have 1 to 64 letters, digits or _")
 
 
 def _first_repeats(numbers: Sequence[NumberIn]) -> list[int]:
