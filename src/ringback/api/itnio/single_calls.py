@@ -142,6 +142,8 @@ def _spoken(asked: SendCodeIn) -> Prepared:
 
 def _prepared(node: VoiceNode, made_with: dict[str, Any]) -> Prepared:
     template = made_template(node, names={"lan": "language", "voiceFileId": "fileId"})
+    for name in template.text_variables():
+        raise bad("text", f"it uses {name}, and a single call has no texts")
     return Prepared(template=template, made_with=made_with | {"loopCount": node.loop_count})
 
 
