@@ -125,9 +125,10 @@ def test_how_many_are_registered(database: Database) -> None:
         other, _ = await rig.new_account("other")
         async with rig.store.write() as tx:
             await registrations.unregister(tx, "1001")
-            assert await seats.registered_in(tx, rig.account, group, rig.clock.ms) == 1
-            assert await seats.registered_in(tx, rig.account, group, rig.clock.ms + 100 * LONG_MS) == 0
-            assert await seats.registered_in(tx, other, group, rig.clock.ms) is None
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms) == 1
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms + 100 * LONG_MS) == 0
+            assert await seats.callable_in(tx, other, group, rig.clock.ms) is None
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms, registered_only=False) == 2
 
     database.run(story)
 
