@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringback.model.connect_step import Connect
 from ringback.model.template import (
     MAX_FAULTS,
     Gather,
@@ -58,6 +59,13 @@ def test_a_template_stored_before_there_were_voice_settings_is_read() -> None:
     read = msgspec.json.decode(old, type=Template)
     assert (read.voice, read.speaks) == (VoiceSettings(), True)
     assert not make(Hangup()).speaks
+
+
+def test_a_phone_that_comes_first_is_called_first() -> None:
+    assert make(Connect(phone="${text3}"), Say("x")).calls_first == "${text3}"
+    assert make(Connect(phone="${text3}")).text_variables() == ("text3",)
+    assert make(Connect(group=7)).calls_first == ""
+    assert make(Say("x"), Connect(phone="4711")).calls_first == ""
 
 
 def test_variables_of_a_caller_stand_behind_the_numbered_ones() -> None:
@@ -175,6 +183,13 @@ def test_json_with_a_fault_is_not_decoded(stored: bytes) -> None:
         (Transfer("${text11}"), "transfer", "${text1} to ${text10}"),
         (Transfer("${text1"), "transfer", "${text1} to ${text10}"),
         (Transfer("0${text1}"), "transfer", "${text1} to ${text10}"),
+        (Connect(), "connect", "must name a group or a phone"),
+        (Connect(group=1, phone="4711"), "connect", "must name a group or a phone"),
+        (Connect(group=0), "connect.group", "must be the number of a group, got 0"),
+        (Connect(group=2**63), "connect.group", "must be the number of a group"),
+        (Connect(phone="alice"), "connect.phone", "must be the account of a phone"),
+        (Connect(phone="+4711"), "connect.phone", "must be the account of a phone"),
+        (Connect(phone="${text11}"), "connect.phone", "must be the account of a phone"),
         (Gather(prompt=Say("${x}")), "gather.say", "is not known"),
         (Gather(prompt=Play("/x")), "gather.play", "own folder"),
         (Gather(keys=""), "gather.keys", "each once"),

@@ -323,7 +323,7 @@ class TestPhoneFirst:
         at_the_desk(story)
 
     def test_the_rate_holds_for_the_numbers(self) -> None:
-        """Ten phones are picked up at once; their numbers leave a second apart."""
+        """Ten phones are picked up at once, beside a task of twenty numbers: all of them leave at the trunk's rate."""
 
         async def story(desk: Desk) -> None:
             async with desk.made.store.write() as tx:
@@ -336,10 +336,13 @@ class TestPhoneFirst:
                 )
                 for number in range(10)
             ]
+            plain = await desk.template(Hangup())
+            others = await desk.task(plain, *[f"4940{number:02}" for number in range(20)], name="beside")
             for task_id in ids:
                 assert (await desk.record(task_id)).outcome == "answered"
+            assert len(await desk.records(others)) == 20
             left = sorted(at for at, order in desk.engine.orders if order.call_id < PHONE_LEG)
-            assert len(left) == 10
+            assert len(left) == 30
             for start in left:
                 assert sum(start <= at < start + 1.0 for at in left) <= 3, "rate + 1"
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from ringback.roles.leasing import REACH_US
 from ringback.store import calls, phone_first, registrations, seats
 from ringback.store.calls import Answer
 from ringback.store.leases import Lease
-from ringback.store.phone_first import WAIT_US, NotNow
+from ringback.store.phone_first import NoSlotYet, NotNow
 from ringback.store.registrations import Contact
 from ringback.store.seats import NoPhone, TakenPhone
 from tests.store.rig import GRACE_US, Database, Rig
@@ -125,9 +126,10 @@ def test_how_many_are_registered(database: Database) -> None:
         other, _ = await rig.new_account("other")
         async with rig.store.write() as tx:
             await registrations.unregister(tx, "1001")
-            assert await seats.registered_in(tx, rig.account, group, rig.clock.ms) == 1
-            assert await seats.registered_in(tx, rig.account, group, rig.clock.ms + 100 * LONG_MS) == 0
-            assert await seats.registered_in(tx, other, group, rig.clock.ms) is None
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms) == 1
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms + 100 * LONG_MS) == 0
+            assert await seats.callable_in(tx, other, group, rig.clock.ms) is None
+            assert await seats.callable_in(tx, rig.account, group, rig.clock.ms, registered_only=False) == 2
 
     database.run(story)
 
@@ -151,7 +153,9 @@ def test_two_workers_never_take_the_same_phone(postgres_database: Database) -> N
 
 async def slot(rig: Rig, lease: Lease) -> tuple[int, int]:
     async with rig.store.write() as tx:
-        return await phone_first.take_slot(tx, rig.worker, lease, now_us=rig.clock.us, grace_us=GRACE_US)
+        return await phone_first.take_slot(
+            tx, rig.worker, lease, now_us=rig.clock.us, grace_us=GRACE_US, reach_us=REACH_US
+        )
 
 
 def test_a_slot_is_the_trunks_next_and_a_stop_waits_for_it(database: Database) -> None:
@@ -182,10 +186,10 @@ def test_a_slow_trunk_gives_the_slot_that_was_not_used(database: Database) -> No
         (lease,) = await rig.lease(1)
         rig.clock.advance(5_000)
         assert (await slot(rig, lease))[0] == rig.clock.us
-        with pytest.raises(NotNow, match="no free slot soon"):
+        with pytest.raises(NoSlotYet, match="no free slot"):
             await slot(rig, lease)
-        rig.clock.advance(100_000 - WAIT_US // 1000)
-        assert (await slot(rig, lease))[0] == rig.clock.us + WAIT_US
+        rig.clock.advance(100_000 - REACH_US // 1000)
+        assert (await slot(rig, lease))[0] == rig.clock.us + REACH_US
 
     database.run(story)
 

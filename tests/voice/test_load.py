@@ -197,6 +197,15 @@ ERRORS = [
     ("steps:\n  - pause:\n", 2, "steps[0].pause", "must be a number, is ''"),
     ("steps:\n  - say: ${info.}\n", 2, "steps[0].say", "${info.} is not known"),
     ("steps:\n  - say: ${info.a-b}\n", 2, "steps[0].say", "${info.a-b} is not known"),
+    # connect
+    ("steps:\n  - connect: 7\n", 2, "steps[0].connect", "must be"),
+    ("steps:\n  - connect: {}\n", 2, "steps[0].connect", "must name a group or a phone"),
+    ("steps:\n  - connect: {group: 7, phone: '4711'}\n", 2, "steps[0].connect", "must name a group or a phone"),
+    ("steps:\n  - connect: {group: sales}\n", 2, "steps[0].connect.group", "must be a whole number, is 'sales'"),
+    ("steps:\n  - connect: {group: 0}\n", 2, "steps[0].connect.group", "must be the number of a group"),
+    ("steps:\n  - connect: {phone: desk}\n", 2, "steps[0].connect.phone", "must be the account of a phone"),
+    ("steps:\n  - connect: {phone: [1]}\n", 2, "steps[0].connect.phone", "must be text, is a list"),
+    ("steps:\n  - connect: {grupe: 7}\n", 2, "steps[0].connect.grupe", "did you mean group?"),
     # barge_in
     ("steps:\n  - say: x\n    barge_in: maybe\n", 3, "steps[0].barge_in", "must be true or false, is 'maybe'"),
     ("steps:\n  - say: x\n    barge_in: yes\n", 3, "steps[0].barge_in", "must be true or false, is 'yes'"),

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringback.model.connect_step import Connect
 from ringback.model.template import Gather, Hangup, OnVoicemail, Pause, Play, Say, Step, Tag, Template, Transfer
 from ringback.model.voice_settings import Gender, VoiceSettings
 from ringback.telephony.port import (
@@ -53,6 +54,7 @@ steps = st.one_of(
     st.sampled_from(["101", "x_-9"]).map(Tag),
     st.sampled_from(["100", "+4930", "${text1}"]).map(Transfer),
     st.sampled_from([0.0, 0.5, 7.25]).map(Pause),
+    st.sampled_from([Connect(group=7), Connect(phone="4711"), Connect(phone="${text1}")]),
     st.just(Hangup()),
 )
 voices = st.builds(
@@ -219,6 +221,8 @@ def _step(step: Step) -> Any:  # noqa: PLR0911 - a case for each kind of step
             return {"tag": intent}
         case Transfer(target):
             return {"transfer": target}
+        case Connect(group=group, phone=phone):
+            return {"connect": {"phone": phone} if phone else {"group": group}}
         case Hangup():
             return "hangup"
         case Gather():

@@ -7,14 +7,15 @@ skipped, with the reason, for nobody has been dialled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from ringback.model.text_variables import substituted
+from ringback.roles.leasing import REACH_US
 from ringback.store import phone_first
-from ringback.store.phone_first import NotNow
+from ringback.store.phone_first import NoSlotYet, NotNow
 from ringback.store.refusals import is_passing
 from ringback.store.workers import Fenced
 from ringback.voice.connecting import picks_up
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from ringback.store.database import Store
     from ringback.store.leases import Lease
     from ringback.voice.seats import Seat
+
+#: How long somebody at a phone waits for the trunk's next slot, and how often it is looked for.
+SLOT_SECONDS: Final = 30.0
+LOOK_AGAIN_SECONDS: Final = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +65,13 @@ class PhoneFirst:
 
     async def ring(self, placement: Placement, phone: str, texts: str | None) -> None:
         """Call the phone (as the template writes it); picked up, the call gets a slot, else it is skipped."""
+        try:
+            await self._ring(placement, phone, texts)
+        except Exception as error:
+            log.exception("phone_broke", call_id=placement.lease.call_id)
+            self._buffer.skipped(placement.lease, f"internal error: {type(error).__name__}")
+
+    async def _ring(self, placement: Placement, phone: str, texts: str | None) -> None:
         lease = placement.lease
         values = msgspec.json.decode(texts, type=dict[str, str]) if texts else {}
         login = substituted(phone, values).strip()
@@ -68,6 +80,14 @@ class PhoneFirst:
         except NoSeat as none:
             self._buffer.skipped(lease, str(none))
             return
+        try:
+            await self._see_through(placement, seat)
+        except BaseException:
+            self._seats.leave(lease, seat)
+            raise
+
+    async def _see_through(self, placement: Placement, seat: Seat) -> None:
+        lease, login = placement.lease, seat.login
         self._ringing[lease.call_id] = seat
         try:
             answered = await picks_up(seat)
@@ -77,14 +97,14 @@ class PhoneFirst:
             self._give_up(lease, seat, f"phone {login} did not answer")
             return
         try:
-            slot_us, grace_us = await self._slot(placement)
+            await seat.hear_ringing()
+            slot_us, grace_us = await self._slot(placement, seat)
         except NotNow as refused:
             self._give_up(lease, seat, f"phone {login} was picked up, but {refused}")
             return
         except Fenced:
             self._seats.leave(lease, seat)  # whoever took over settles the call
             return
-        await seat.hear_ringing()
         self._picked_up[lease.call_id] = seat
         self._again(placement, slot_us, grace_us)
 
@@ -113,15 +133,25 @@ class PhoneFirst:
         self._seats.leave(lease, seat)
         self._buffer.skipped(lease, reason)
 
-    async def _slot(self, placement: Placement) -> tuple[int, int]:
+    async def _slot(self, placement: Placement, seat: Seat) -> tuple[int, int]:
         """Raises NotNow, Fenced."""
-        grace_us = placement.leave_by_us - placement.at_us
-        try:
-            async with self._store.write() as tx:
-                return await phone_first.take_slot(
-                    tx, self._worker_id, placement.lease, now_us=self._clock.now_us(), grace_us=grace_us
-                )
-        except Exception as error:
-            if not is_passing(error):
-                raise
-            raise NotNow("the database did not answer") from error
+        give_up_at = self._clock.monotonic() + SLOT_SECONDS
+        while True:
+            try:
+                async with self._store.write() as tx:
+                    return await phone_first.take_slot(
+                        tx,
+                        self._worker_id,
+                        placement.lease,
+                        now_us=self._clock.now_us(),
+                        grace_us=placement.leave_by_us - placement.at_us,
+                        reach_us=REACH_US,
+                    )
+            except NoSlotYet:
+                if self._clock.monotonic() >= give_up_at or seat.ends.done():
+                    raise
+                await self._clock.sleep(LOOK_AGAIN_SECONDS)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                raise NotNow("the database did not answer") from error

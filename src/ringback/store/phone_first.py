@@ -4,7 +4,7 @@ line, but no INVITE has left. Then they leave at a slot of its own, or are skipp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select, update
 
@@ -21,21 +21,26 @@ if TYPE_CHECKING:
     from ringback.store.database import Tx
     from ringback.store.leases import Lease
 
-#: How long somebody at a phone waits for the trunk's next slot, microseconds.
-WAIT_US: Final = 30_000_000
-
 
 class NotNow(Exception):
     """The number must not be dialled any more; the text says why."""
 
 
-async def take_slot(tx: Tx, worker_id: int, lease: Lease, *, now_us: int, grace_us: int) -> tuple[int, int]:
+class NoSlotYet(NotNow):
+    """The trunk has no free slot within reach; it may have one in a moment."""
+
+
+async def take_slot(
+    tx: Tx, worker_id: int, lease: Lease, *, now_us: int, grace_us: int, reach_us: int
+) -> tuple[int, int]:
     """When a call that the worker holds may leave: its slot (epoch microseconds), and how much later than that.
 
     All that a lease looks at and that may have changed since is looked at again: a pause or cancel that has returned
-    holds, and waits for this slot from now on.
+    holds, and waits for this slot from now on. ``reach_us``: how far ahead any lease takes slots. Nothing is taken
+    beyond, or the next lease would take that for a clock that was set back.
 
     Raises:
+        NoSlotYet: every slot within reach is taken.
         NotNow: it must not leave.
         Fenced: others took this worker for dead.
     """
@@ -65,14 +70,14 @@ async def take_slot(tx: Tx, worker_id: int, lease: Lease, *, now_us: int, grace_
         now_us=now_us,
         next_slot_us=lease.slot_us if unused else line.next_slot_us,
         rate=rate,
-        horizon_us=WAIT_US,
+        horizon_us=reach_us,
         limit=1,
     )
     if not slots:
-        raise NotNow(f"trunk {line.name} has no free slot soon")
+        raise NoSlotYet(f"trunk {line.name} has no free slot")
     await tx.execute(update(trunk).where(trunk.c.id == lease.trunk_id).values(next_slot_us=next_slot_us))
     leaves_until = (slots[0] + grace_us) // 1000 + 1
-    later = task.c.leaves_until.between(leaves_until, leaves_until + WAIT_US // 1000)
+    later = task.c.leaves_until.between(leaves_until, leaves_until + (reach_us + grace_us) // 1000)
     await tx.execute(
         update(task)
         .where(task.c.id == lease.task_id)

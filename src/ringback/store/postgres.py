@@ -7,7 +7,7 @@ by what it holds locks it first. Reading ones are *repeatable read*, one consist
 lock); calls that a worker holds, by id; trunks and their breakers, by id; tasks, by id; accounts, by id; flows, by id,
 and then their nodes; lanes and queued numbers, which belong to whoever has locked their task; the row of leases. A
 transaction may leave out steps, never go back. A lease passes over tasks that others hold, a start of nodes over flows
-and nodes.
+and nodes. Phones are taken and freed in transactions that lock nothing else.
 """
 
 from __future__ import annotations

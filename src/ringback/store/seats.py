@@ -81,12 +81,19 @@ async def free(tx: Tx, call_id: int, login: str) -> None:
     await tx.execute(taken.values(busy_call_id=None, busy_until=0))
 
 
-async def registered_in(tx: Tx, account_id: int, group_id: int, now_ms: int) -> int | None:
-    """How many phones of the account's group are registered; ``None`` when the account has no such group."""
+async def callable_in(
+    tx: Tx, account_id: int, group_id: int, now_ms: int, *, registered_only: bool = True
+) -> int | None:
+    """How many phones of the account's group can be called; ``None`` when the account has no such group.
+
+    ``registered_only`` as for :func:`take`.
+    """
     known = exists().where(phone_group.c.id == group_id, phone_group.c.application_id == application.c.id)
     if not await tx.scalar(select(exists().where(application.c.account_id == account_id, known))):
         return None
-    counted = select(func.count()).where(phone.c.group_id == group_id, phone.c.registered_until > now_ms)
+    counted = select(func.count()).where(phone.c.group_id == group_id)
+    if registered_only:
+        counted = counted.where(phone.c.registered_until > now_ms)
     return int(await tx.scalar(counted) or 0)
 
 

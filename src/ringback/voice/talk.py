@@ -26,8 +26,7 @@ from ringback.telephony.port import (
     Transferred,
 )
 from ringback.voice import talk_result as why
-from ringback.voice.connecting import connect, join
-from ringback.voice.seats import RINGING
+from ringback.voice.connecting import WithPhones
 from ringback.voice.talk_result import MAX_NODE_CHANGES, TalkResult, reason_of
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class _CallEnded(Exception):
         self.ended = ended
 
 
-class _Conversation:
+class _Conversation(WithPhones):
     def __init__(
         self,
         leg: Leg,
@@ -93,9 +92,7 @@ class _Conversation:
         clock: Clock,
         max_seconds: float,
     ) -> None:
-        self.leg = leg
-        self.seats: Seats | None = None
-        self.seat: Seat | None = None
+        super().__init__(leg)
         self._template = template
         self._texts = texts
         self._prompts = prompts
@@ -109,8 +106,6 @@ class _Conversation:
         self._intent: str | None = None
         self._machine = False
         self._transferred: Transferred | None = None
-        self._of_phones: list[str] = []  # what came of connecting the callee with phones, for people
-        self._with_a_person = False
 
     async def run(self) -> TalkResult:
         try:
@@ -118,7 +113,7 @@ class _Conversation:
             ended = await self._hang_up()
         except _CallEnded as end:
             ended, reason = end.ended, reason_of(end.ended)
-        reason = "; ".join([*self._of_phones, reason])
+        reason = "; ".join([*self.of_phones, reason])
         return TalkResult(
             keys="".join(self._keys), intent=self._intent, machine=self._machine, ended=ended, reason=reason
         )
@@ -156,7 +151,9 @@ class _Conversation:
                 case Transfer():
                     await self._transfer(step)
                 case Connect():
-                    await self._connect(step)
+                    await self._stop_playing()
+                    if await self.connect(step.group, substituted(step.phone, self._texts).strip()):
+                        raise _HangUp(why.PHONE_HUNG_UP)
                 case Hangup():
                     raise _HangUp(why.TEMPLATE_ENDED)
         return None
@@ -192,35 +189,6 @@ class _Conversation:
         if answer.accepted:
             raise _HangUp(why.TRANSFERRED)  # the engine does that already; its end is to come
         log.info("not_transferred", sip_code=answer.sip_code)
-
-    async def _connect(self, step: Connect) -> None:
-        """Connect the callee with a person. When they have talked the call ends; with nobody, it goes on."""
-        await self._stop_playing()
-        if step.phone and self.seat is not None:
-            unconnected = await join(self, self.seat)
-        elif self.seats is None:
-            unconnected = "there are no phones"
-        else:
-            login = substituted(step.phone, self._texts).strip()
-            unconnected = await connect(self, self.seats, group=step.group, login=login)
-            await self._stop_playing()
-        if not unconnected:
-            raise _HangUp(why.PHONE_HUNG_UP)
-        self._of_phones.append(unconnected)
-
-    async def wait_for(self, work: asyncio.Future[Any], *, ringing: bool = False) -> None:
-        """Listen until the work is done."""
-        while not work.done():
-            if ringing and not self._playing:
-                await self._play(RINGING)
-            await self._listen(work=work)
-
-    async def talk_with(self, seat: Seat) -> None:
-        """Listen until the phone is hung up."""
-        self._playing = False  # the connection has cut it off
-        self._with_a_person = True
-        self._of_phones = [f"connected with phone {seat.login}"]
-        await self.wait_for(seat.ends)
 
     async def _gather(self, step: Gather) -> str | None:
         """Collect keys and choose. Keys typed ahead count, and a prompt that nobody needs any more is not played."""
@@ -323,7 +291,7 @@ class _Conversation:
             case MachineDetected():
                 self._machine = True
                 # Who talks hears it, and decides.
-                if self._template.on_voicemail is OnVoicemail.HANG_UP and not self._with_a_person:
+                if self._template.on_voicemail is OnVoicemail.HANG_UP and not self.with_a_person:
                     raise _HangUp(why.ANSWERING_MACHINE)
             case Ended():
                 raise _CallEnded(event)

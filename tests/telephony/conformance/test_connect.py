@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from ringback.telephony.port import (
     Ringing,
 )
 from tests.telephony.conformance.engines import ENGINES, marks
-from tests.telephony.conformance.test_sound import loudness
+from tests.telephony.conformance.test_sound import loudness, recorded
 from tests.telephony.sip_peer import Script, SipPeer, end_of, events_until, mu_law, next_event, order_to, pcm, tone
 
 CALLEE, PHONE = "493012345600", "4711"
@@ -128,6 +129,26 @@ def test_they_hear_each_other_and_nobody_else(tell) -> None:
         assert loudness(at_the_phone, CALLEE_HERTZ) == pytest.approx(8_000, rel=0.1)
         assert loudness(at_the_callee, PHONE_HERTZ) == pytest.approx(8_000, rel=0.1)
         await _hang_up(callee, phone)
+
+    tell(story)
+
+
+def test_a_recording_has_both(tell, tmp_path: Path) -> None:
+    async def story(engine: Engine, carrier: SipPeer, desk: SipPeer) -> None:
+        call_id, path = next(call_ids), tmp_path / "call.wav"
+        order = msgspec.structs.replace(order_to(carrier, CALLEE, call_id), record_to=str(path))
+        callee = await engine.dial(order)
+        await events_until(callee, Answered)
+        phone = await engine.dial(phone_order(desk, call_id))
+        await events_until(phone, Answered)
+        await callee.connect(phone)
+        await asyncio.gather(hears(desk, CALLEE_HERTZ), hears(carrier, PHONE_HERTZ))
+        carrier.calls[-1].hang_up()
+        assert (await end_of(callee)).recorded
+        await _hang_up(phone)
+        samples = recorded(path)[-6_000:-1_000]
+        assert loudness(samples, CALLEE_HERTZ) > 3_000
+        assert loudness(samples, PHONE_HERTZ) > 3_000
 
     tell(story)
 
