@@ -100,7 +100,6 @@ def test_every_row_has_a_mark() -> None:
 
 def test_what_is_ignored_is_said() -> None:
     page = PAGE.read_text()
-    assert "`callInformation`" in sections()["POST /voice/group/call/send/agent"]
     assert "members not listed below | U | ignored" in page
 
 

@@ -28,6 +28,11 @@ DETAIL = "/voice/recallFlow/queryDetail"
 #: The operations and the types of their bodies.
 BODIES = {
     "/group/call/send/agent": fields.SendAgentIn,
+    "/group/call/send": voice_fields.SendVoiceIn,
+    "/group/call/update": voice_fields.UpdateVoiceIn,
+    "/group/call/resend": voice_fields.ResendVoiceIn,
+    "/sendCode": voice_fields.SendCodeIn,
+    "/sendGroup": voice_fields.SendGroupIn,
     "/group/call/query": fields.TaskQueryIn,
     "/group/call/cancel": fields.TaskCancelIn,
     "/group/call/resend/ai": voice_fields.ResendAgentIn,
@@ -252,7 +257,8 @@ def test_nested_members_are_described_in_place(lasting_world: World) -> None:
         properties = content["application/json"]["schema"]["properties"]
         number = properties["numberInfoList"]["items"]
         assert number["required"] == ["calleeNumber"]
-        assert number["properties"].keys() == {"calleeNumber", *(f"text{index}" for index in range(1, 11))}
+        texts = {f"text{index}" for index in range(1, 11)}
+        assert number["properties"].keys() == {"calleeNumber", "callInformation", *texts}
         flow, nothing = properties["recallFlow"]["anyOf"]
         assert nothing == {"type": "null"}
         assert "scriptId" in flow["properties"]["nodeList"]["anyOf"][0]["items"]["properties"]
