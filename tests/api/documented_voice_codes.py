@@ -124,6 +124,22 @@ def _from_phone(**changes: Any) -> Make:
     return make
 
 
+def _cc(resend_type: int = 3, **changes: Any) -> Make:
+    async def make(world: World) -> Asked:
+        await phone_of(world)
+        task_id = await finished_voice_task(world)
+        right = {"taskId": task_id, "resendType": resend_type, "voiceGroupId": [1], "appId": "default"}
+        return Asked(right | changes)
+
+    return make
+
+
+async def _cc_waiting(world: World) -> Asked:
+    await phone_of(world)
+    task_id = await voice_task(world, sendTime=LATER)
+    return Asked({"taskId": task_id, "resendType": 3, "voiceGroupId": [1], "appId": "default"})
+
+
 VOICE_OPERATIONS: dict[str, Documented] = {
     "POST /voice/group/call/send": Documented(
         _send,
@@ -172,6 +188,19 @@ VOICE_OPERATIONS: dict[str, Documented] = {
             -22: _from_phone(callee="1"),
             -24: _from_phone(account="0"),
             -26: with_balance(_from_phone(), 1),
+        },
+    ),
+    "POST /v3/cc/preview/resendTask": Documented(
+        _cc(),
+        {
+            -10: with_balance(_cc(), 0),
+            -22: _cc(resend_type=0),
+            -24: _cc(taskId=4711),
+            -26: with_balance(_cc(), 1),
+            -41: _cc_waiting,
+            -42: _cc(resend_type=2),
+            -74: _cc(voiceGroupId=[4711]),
+            -77: NotGiven("an account without a price is -26 everywhere here"),
         },
     ),
     "POST /voice/sipAdd": Documented(same(PHONES), {-20: _add_again, -22: same(PHONES | {"quantity": 51})}),

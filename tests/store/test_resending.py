@@ -10,12 +10,13 @@ from ringback.model.states import TaskState
 from ringback.model.task import Limits, NewCall, TaskKind, TaskSpec
 from ringback.store import resending, submission, task_edits
 from ringback.store.accounts import NameTaken
+from ringback.store.recalled import in_audience
 from ringback.store.resending import NotFinished, NothingLeft
 from ringback.store.task_edits import NotWaiting
 from ringback.store.tasks import TaskNotFound
 from tests.store.rig import MINUTE_MS, Database, Rig, recall
 
-ALL, FAILED = audience_of(RecallType.ALL), audience_of(RecallType.FAILED)
+ALL, FAILED = (in_audience(audience_of(kind)) for kind in (RecallType.ALL, RecallType.FAILED))
 ENDS = [(end, None) for end in (Outcome.BUSY, Outcome.ANSWERED, Outcome.NO_ANSWER, Outcome.VOICEMAIL)]
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ringback import __version__
 from ringback.api.itnio import (
     agent_tasks,
+    call_centre,
     money,
     phone_calls,
     phones,
@@ -100,6 +101,7 @@ def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
         money,
         phones,
         phone_calls,
+        call_centre,
     )
     return [route for family in families for route in family.routes(door)]
 

@@ -24,7 +24,7 @@ from ringback.model.outcome import Outcome
 from ringback.model.report import Event
 from ringback.model.states import FlowState
 from ringback.store import dialects, lanes, outbox, routes
-from ringback.store.recalled import copy_numbers
+from ringback.store.recalled import copy_numbers, in_audience
 from ringback.store.schema import call, flow, lane, node, task
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
     for (audience, _), alike in groups.items():
         account_id = alike[0].row.account_id
         pairs = [(one.task_id, one.row.previous_id) for one in alike if one.task_id is not None]
-        await copy_numbers(tx, pairs, audience, prefixes[account_id], account_id)
+        await copy_numbers(tx, pairs, in_audience(audience), prefixes[account_id], account_id)
 
 
 async def _fill_lanes(tx: Tx, rounds: Sequence[_Round]) -> None:

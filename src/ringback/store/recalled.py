@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, insert, literal, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, insert, literal, or_, select
 
 from ringback.model.outcome import ANSWERED_OUTCOMES
 from ringback.model.states import CallState
@@ -15,14 +15,15 @@ from ringback.store.schema_base import ID
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import ColumnElement
-
     from ringback.model.audience import Audience
     from ringback.model.routing import RoutePrefixes
     from ringback.store.database import Tx
 
+#: Which calls of a task.
+Condition = ColumnElement[bool]
 
-def in_audience(audience: Audience) -> Any:
+
+def in_audience(audience: Audience) -> Condition:
     """The audience as a condition on calls: :meth:`Audience.includes`, in SQL."""
     chosen = [_one_of(call.c.outcome, audience.outcomes)]
     if audience.intents:
@@ -30,10 +31,15 @@ def in_audience(audience: Audience) -> Any:
     return and_(call.c.state == CallState.ENDED, or_(*chosen))
 
 
+def never_called() -> Condition:
+    """Numbers that were skipped, or cancelled before they were called, as a condition on calls."""
+    return call.c.state.in_([CallState.SKIPPED, CallState.CANCELLED])
+
+
 async def copy_numbers(
-    tx: Tx, tasks: Sequence[tuple[int, int]], audience: Audience, prefixes: RoutePrefixes, account_id: int
+    tx: Tx, tasks: Sequence[tuple[int, int]], which: Condition, prefixes: RoutePrefixes, account_id: int
 ) -> int:
-    """Queue the numbers of an audience in other tasks, given as (new task, previous task), in their order.
+    """Queue the numbers of calls that meet a condition in other tasks, given as (new task, previous task), in order.
 
     The routes' lock is held, and ``prefixes`` are those of the account. Returns how many numbers that were, for one
     task.
@@ -49,7 +55,7 @@ async def copy_numbers(
                 call.c.texts,
                 routes.prefix_column(prefixes, account_id),
             )
-            .where(call.c.task_id == bindparam("previous_id"), in_audience(audience))
+            .where(call.c.task_id == bindparam("previous_id"), which)
             .order_by(call.c.id),
         ),
         [{"new_id": new_id, "previous_id": previous_id} for new_id, previous_id in tasks],

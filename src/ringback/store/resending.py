@@ -8,14 +8,14 @@ from sqlalchemy import func, select
 
 from ringback.model.states import TaskState
 from ringback.store import dialects, lanes, routes, tasks
-from ringback.store.recalled import copy_numbers, in_audience
+from ringback.store.recalled import copy_numbers
 from ringback.store.schema import call
 from ringback.store.tasks import TaskNotFound
 
 if TYPE_CHECKING:
-    from ringback.model.audience import Audience
     from ringback.model.task import TaskSpec
     from ringback.store.database import Tx
+    from ringback.store.recalled import Condition
     from ringback.store.tasks import Task
 
 
@@ -24,7 +24,7 @@ class NotFinished(Exception):
 
 
 class NothingLeft(Exception):
-    """The audience is empty."""
+    """No call of the task meets the condition."""
 
 
 async def finished(tx: Tx, account_id: int, task_id: int) -> Task:
@@ -37,19 +37,19 @@ async def finished(tx: Tx, account_id: int, task_id: int) -> Task:
     return found
 
 
-async def resend(tx: Tx, previous: Task, audience: Audience, spec: TaskSpec, *, now_ms: int) -> int:
-    """Store a task like ``spec`` with the numbers of a finished task that are in the audience. Returns its id.
+async def resend(tx: Tx, previous: Task, which: Condition, spec: TaskSpec, *, now_ms: int) -> int:
+    """Store a task like ``spec`` with the numbers of a task that is over whose calls meet a condition. Returns its id.
 
     Raises :class:`NothingLeft`, :class:`~ringback.store.accounts.NameTaken`; then nothing may be committed.
     """
-    of_audience = (call.c.task_id == previous.id, in_audience(audience))
-    count = int(await tx.scalar(select(func.count()).select_from(call).where(*of_audience)) or 0)
+    wanted = (call.c.task_id == previous.id, which)
+    count = int(await tx.scalar(select(func.count()).select_from(call).where(*wanted)) or 0)
     if count == 0:
         raise NothingLeft(f"task {previous.id} left no number to call again")
     task_id = await tasks.insert_row(tx, previous.account_id, spec, total=count, now_ms=now_ms)
     await dialects.lock_routes(tx, to_change=False)
     prefixes = await routes.prefixes(tx, previous.account_id)
-    # The previous task is finished: none of its calls changes any more.
-    await copy_numbers(tx, [(task_id, previous.id)], audience, prefixes, previous.account_id)
+    # The previous task is over: none of its calls changes any more.
+    await copy_numbers(tx, [(task_id, previous.id)], which, prefixes, previous.account_id)
     await lanes.fill(tx, [task_id])
     return task_id

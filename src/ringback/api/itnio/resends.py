@@ -18,6 +18,7 @@ from ringback.model.task import Limits, TaskKind, TaskSpec
 from ringback.store import resending, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.database import News
+from ringback.store.recalled import in_audience
 from ringback.store.resending import NotFinished, NothingLeft
 from ringback.store.tasks import TaskNotFound
 
@@ -100,7 +101,7 @@ async def store_resent(tx: Tx, call: Call, previous: Task, audience: Audience, s
     """
     await check_funds(tx, call)
     try:
-        task_id = await resending.resend(tx, previous, audience, spec, now_ms=call.now_ms)
+        task_id = await resending.resend(tx, previous, in_audience(audience), spec, now_ms=call.now_ms)
     except NothingLeft as error:
         raise VendorError(Code.NOTHING_LEFT, f"keyId: {error}; start a new group call") from None
     except NameTaken as error:
