@@ -16,6 +16,7 @@ from ringback.cli import (
     money,
     operating,
     phones,
+    receivers,
     reports,
     routes,
     serving,
@@ -40,6 +41,7 @@ app.add_typer(denials.app, name="deny")
 app.add_typer(templates.app, name="template")
 app.add_typer(tasks.app, name="task")
 app.add_typer(asterisk.app, name="asterisk")
+app.add_typer(receivers.app, name="report")
 app.add_typer(money.prices, name="price")
 app.add_typer(money.balances, name="balance")
 app.add_typer(phones.app, name="phone")

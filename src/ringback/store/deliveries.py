@@ -148,7 +148,7 @@ async def replay(
     *,
     report_ids: Collection[int] | None = None,
     endpoint_id: int | None = None,
-    flow_key: int | None = None,
+    task_id: int | None = None,
     dead_only: bool = False,
 ) -> int:
     """Send again, under the same ids, what was delivered or given up. Returns how many."""
@@ -157,8 +157,8 @@ async def replay(
         wanted.append(among(report.c.id, report_ids))
     if endpoint_id is not None:
         wanted.append(report.c.endpoint_id == endpoint_id)
-    if flow_key is not None:
-        wanted.append(report.c.flow_key == flow_key)
+    if task_id is not None:
+        wanted.append(report.c.flow_key == task_id)
     done = await tx.execute(
         update(report)
         .where(*wanted)
