@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ringback.store import accounts
+from ringback.store import accounts, registrations
+from ringback.store.registrations import Contact
 from tests.api.vendor_world import ANSWERED, BUSY, World
 
 LATER = "2031-01-01 00:00:00"
@@ -140,6 +141,39 @@ async def _record(world: World) -> Asked:
     return Asked(key=page["data"]["records"][0]["voiceId"])
 
 
+PHONES = {"appId": "default", "groupName": "sales", "phoneName": "desk", "quantity": 1}
+
+
+async def _phone(world: World) -> str:
+    """A registered phone."""
+    (made,) = (await world.post("/voice/sipAdd", PHONES))["data"]
+    async with world.store.write() as tx:
+        until = world.clock.now_ms() + 60_000
+        await registrations.register(tx, made["account"], Contact("desk", "192.0.2.7", 5060), until)
+    return str(made["account"])
+
+
+async def _phones_again(world: World) -> Asked:
+    await _phone(world)
+    return Asked(PHONES)
+
+
+async def _phone_reset(world: World) -> Asked:
+    return Asked({"appId": "default", "account": await _phone(world)})
+
+
+async def _phone_call(world: World) -> Asked:
+    return Asked({"appId": "default", "account": await _phone(world), "callee": "493012345600"})
+
+
+async def _phone_call_by_none(world: World) -> Asked:
+    return Asked((await _phone_call(world)).body | {"account": "4711"})
+
+
+async def _phone_call_nowhere(world: World) -> Asked:
+    return Asked((await _phone_call(world)).body | {"callee": "12"})
+
+
 #: By the name that the door gives the operation.
 OPERATIONS: dict[str, Documented] = {
     # Its code table is not available: those of the pages beside it.
@@ -185,4 +219,19 @@ OPERATIONS: dict[str, Documented] = {
     "GET /voice/recordGroup": Documented(_record, {-22: same(key="4711")}),
     "POST /voice/recordGroupQuery": Documented(same(RECORDS), {-22: same({})}),
     "GET /getBalance": Documented(same(), {}),
+    # Of phones no code table is available: those that their operations answer with here.
+    "POST /voice/sipAdd": Documented(same(PHONES), {-20: _phones_again, -22: same(PHONES | {"quantity": 51})}),
+    "POST /voice/sipQuery": Documented(same({"current": 1, "size": 10}), {-22: same({})}),
+    "POST /voice/sipReset": Documented(
+        _phone_reset, {-22: same({"appId": "default"}), -24: same({"appId": "default", "account": "4711"})}
+    ),
+    "POST /voice/sendSip": Documented(
+        _phone_call,
+        {
+            -10: with_balance(_phone_call, 0),
+            -22: _phone_call_nowhere,
+            -24: _phone_call_by_none,
+            -26: with_balance(_phone_call, 1),
+        },
+    ),
 }

@@ -17,7 +17,9 @@ from schemathesis.core import NotSet
 
 from ringback.api.app import create_app
 from ringback.settings import Settings
+from ringback.store import registrations
 from ringback.store.database import Store
+from ringback.store.registrations import Contact
 from tests.api.vendor_world import ANSWERED, BUSY, PUBLISHED_SECONDS, FakeClock, World
 
 #: How many requests over all operations; ``make fuzz-door`` asks for more.
@@ -99,9 +101,14 @@ async def furnish(world: World) -> Known:
     template = world.plain
     odd_templates = [world.greeting, world.retired, world.foreign]
     names = [f"new {number}" for number in range(5_000)]
+    made = {"appId": "default", "groupName": "sales", "phoneName": "desk", "quantity": 2}
+    here, away = (phone["account"] for phone in (await world.post("/voice/sipAdd", made))["data"])
+    async with world.store.write() as tx:
+        await registrations.register(tx, here, Contact("desk", "192.0.2.7", 5060), world.clock.now_ms() + 10**9)
     odd_moments = ["2031-01-01 00:00:00", "2021-02-29 00:00:00", "1969-12-31 23:59:59"]
     return Known(
         {
+            "account": Values([here, int(here)], [away, "test_001", "", "\u0000"]),
             "agentId": Values([template], odd_templates),
             "allowSendTime": Values(
                 [None, [], [{"strTime": "09:00", "endTime": "18:30"}]], [[{"strTime": "18:30", "endTime": "9"}]]
@@ -114,6 +121,7 @@ async def furnish(world: World) -> Known:
             "displayNum": Values([None, "", "4930123"], ["x" * 21]),
             "enableRecording": Values([None, 0, 1], [2]),
             "endTime": Values(["2021-09-02 00:00:00"], odd_moments),
+            "groupName": Values(names, ["sales", "abc"]),
             "id": Values([*keys, *nodes, *tasks]),
             "idxAppId": Values([None, world.application_id], [0]),
             "key": Values([str(task) for task in tasks], ["0", "x", "%00", "1" * 30]),
@@ -123,6 +131,8 @@ async def furnish(world: World) -> Known:
             "maxRingingTime": Values([None, 20, 60, 120], [19, 121]),
             "nodeList": Values([None, [], [{"scriptId": template}]], [[{"scriptId": one}] for one in odd_templates]),
             "numberInfoList": Values([numbers, numbers[:1], numbers * 2], [[], [{"calleeNumber": "1"}]]),
+            "phoneName": Values(names, ["desk-1", "x" * 33]),
+            "quantity": Values([1, 3, "2"], [0, 51]),
             "recallFlow": Values([None, flow], [flow | {"recallNum": 11}, {}]),
             "recallInterval": Values([1, 30, 1440], [0, 1441]),
             "recallIntent": Values([None, [], ["101"]], [[""], "101"]),

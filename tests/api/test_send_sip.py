@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from ringback.api.app import create_app
 from ringback.settings import Settings
 from ringback.store import registrations, templates
 from ringback.store.registrations import Contact
-from ringback.store.schema import call, task
+from ringback.store.schema import application, call, task
+from ringback.store.schema_phones import phone as phone_table
+from tests.api.test_published import published, replay
 from tests.api.vendor_world import World
 
 PATH = "/voice/sendSip"
@@ -148,5 +150,25 @@ def test_in_the_sandbox_no_phone_needs_to_register(world: World, tmp_path: Path)
         world.app = create_app(world.store, world.clock, Settings(telephony="sandbox"))
         login = await phone(world, registered=False)
         assert (await world.post(PATH, body(login)))["code"] == 0
+
+    world.run(story())
+
+
+def test_the_published_request_replayed(world: World) -> None:
+    """The sample's account is no ten digits; a phone of that account is put there by hand."""
+    sample = published("voice.sendSip")
+    asked = sample["request"]["body"]
+
+    async def story() -> None:
+        login = await phone(world)
+        async with world.store.write() as tx:
+            await tx.execute(
+                update(application).where(application.c.account_id == world.account.id).values(app_id=asked["appId"])
+            )
+            named = update(phone_table).where(phone_table.c.login == login)
+            await tx.execute(named.values(login=asked["account"]))
+        done = await replay(world, "voice.sendSip")
+        assert {name: done[name] for name in sample["response"]} == sample["response"]
+        assert (await stored(world)).callee == asked["callee"]
 
     world.run(story())

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ringback.telephony.asterisk import keeper as keeper_module
-from ringback.telephony.port import Answered, EngineUnavailable, HungUpBy, Prompt, PromptFinished
+from ringback.telephony.port import PHONE_LEG, Answered, EngineUnavailable, HungUpBy, Prompt, PromptFinished
 from tests.telephony.asterisk.engines import channel, events_of, order, run, until
 from tests.telephony.asterisk.fake_ari import Fault
 
@@ -283,6 +283,10 @@ def test_before_an_earlier_process_is_settled_its_calls_are_left_alone():
         await asyncio.sleep(0)
         end = await engine.settle(5, of=engine.known_as)
         assert end is not None
-        assert len(ari.of("DELETE")) == 1
+        # Its own channel once, and that of a phone that it may have been connected with.
+        assert [one.path for one in ari.of("DELETE")] == [
+            f"/channels/{channel(5)}",
+            f"/channels/{channel(PHONE_LEG + 5)}",
+        ]
 
     run(story)
