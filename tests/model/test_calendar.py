@@ -88,6 +88,25 @@ def test_it_opens_when_the_rules_say_so_and_not_a_minute_before(case: tuple[Cale
         assert opening == found
 
 
+@pytest.mark.parametrize(
+    "calendar",
+    [
+        Calendar(windows=(Window(240, 270),)),
+        Calendar(pauses=(Window(0, 240),)),
+        Calendar(days=frozenset({1})),
+        Calendar(closed=(Dates(date(2026, 3, 8), date(2026, 3, 8)),)),
+    ],
+    ids=["window", "pause", "day", "date"],
+)
+def test_clocks_that_go_forward_open_it_an_hour_sooner(calendar: Calendar) -> None:
+    """New York, 8 March 2026: 02:00 becomes 03:00."""
+    place = ZoneInfo("America/New_York")
+    before = datetime(2026, 3, 8, 0, 30, tzinfo=place)
+    opens_on_the_day = calendar.windows or calendar.pauses
+    opens = datetime(2026, 3, 8, 4, tzinfo=place) if opens_on_the_day else datetime(2026, 3, 9, tzinfo=place)
+    assert next_opening(calendar, place.key, round(before.timestamp() * 1000)) == round(opens.timestamp() * 1000)
+
+
 def test_an_unknown_zone_is_not_called_by_local_rules() -> None:
     for calendar in (Calendar(days=frozenset({1})), Calendar(closed=(Dates(date(2026, 1, 1), date(2026, 1, 1)),))):
         for key in ("", "Nowhere/Land", "UTC,Nowhere/Land"):
