@@ -61,7 +61,7 @@ async def _rows(world: World) -> list[tuple[str, int]]:
 def test_requests_made_from_the_description(
     lasting_world: World,
     known: Known,
-    operation: schemathesis.APIOperation,  # type: ignore[type-arg]
+    operation: schemathesis.APIOperation,  # type: ignore[type-arg]  # made by schemathesis at run time
     mode: GenerationMode,
 ) -> None:
     world = lasting_world

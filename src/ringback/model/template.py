@@ -15,12 +15,12 @@ import math
 import re
 from enum import StrEnum
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ringback.model.connect_step import Connect
+from ringback.model.faults import NOT_TEXT, Fault, file_fault, text_faults
 from ringback.model.hang_up_sms import HangUpSms
 from ringback.model.text_variables import KNOWN, PLACEHOLDER, in_order, is_variable, variables
 from ringback.model.voice_settings import PLAIN_VOICE, VoiceSettings
@@ -48,8 +48,6 @@ _INTENT = re.compile(r"[0-9A-Za-z_-]{1,32}", re.ASCII)
 _NODE_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _TARGET = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[0-9A-Za-z]{1,8}){0,3}", re.ASCII)
-# Line breaks and tabs are welcome in a text; other control characters and lone surrogates are not.
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class OnVoicemail(StrEnum):
@@ -128,13 +126,6 @@ class Transfer(msgspec.Struct, frozen=True, tag_field="step", tag="transfer", fo
 
 
 Step = Say | Play | Pause | Gather | Tag | Hangup | Transfer | Connect
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Something wrong with a template. ``field`` is its path, such as ``nodes.menu.steps[2].gather.timeout``."""
-
-    field: str
-    message: str
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,7 +236,7 @@ def faults_of(
 
 
 def _head_faults(name: str, language: str, voice: VoiceSettings) -> Iterator[Fault]:
-    if not name.strip() or len(name) > MAX_NAME_CHARACTERS or _NOT_TEXT.search(name):
+    if not name.strip() or len(name) > MAX_NAME_CHARACTERS or NOT_TEXT.search(name):
         yield Fault("name", f"must have 1 to {MAX_NAME_CHARACTERS} characters")
     if not _LANGUAGE.fullmatch(language):
         yield Fault("language", "must be a language tag such as en or pt-br")
@@ -280,7 +271,7 @@ def _is_target(target: str) -> bool:
 
 def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:
     if isinstance(prompt, Play):
-        if (message := _file_fault(prompt.file)) is not None:
+        if (message := file_fault(prompt.file)) is not None:
             yield Fault(f"{where}.play", message)
         return
     text = prompt.text
@@ -289,29 +280,6 @@ def _prompt_faults(prompt: Say | Play, where: str) -> Iterator[Fault]:
     if len(text) > MAX_TEXT_CHARACTERS:
         yield Fault(f"{where}.say", f"must have at most {MAX_TEXT_CHARACTERS} characters, has {len(text)}")
     yield from text_faults(text, f"{where}.say")
-
-
-def text_faults(text: str, field: str) -> Iterator[Fault]:
-    """What is wrong with the characters and the variables of a text."""
-    if _NOT_TEXT.search(text):
-        yield Fault(field, "must not hold control characters")
-    for found in PLACEHOLDER.finditer(text):
-        if not found[2]:
-            yield Fault(field, f"${{{found[1][:20]} has no closing }}")
-        elif not is_variable(found[1]):
-            yield Fault(field, f"{found[0][:40]} is not known; there are {KNOWN}")
-
-
-def _file_fault(file: str) -> str | None:
-    if not file.strip():
-        return "must not be empty"
-    if len(file) > 255 or _NOT_TEXT.search(file) or "\n" in file:
-        return "must be a file name of at most 255 characters"
-    path = PurePosixPath(file)
-    # A backslash or a colon is a way out of the folder on another system.
-    if path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file:
-        return "must lie in the template's own folder: no absolute path and no .."
-    return None
 
 
 def _gather_faults(gather: Gather, where: str) -> Iterator[Fault]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from ringback.model.template import ONLY_NODE, Fault, OnVoicemail, Pause, Play, Say, Step, Template, faults_of
+from ringback.model.template import ONLY_NODE, OnVoicemail, Pause, Play, Say, Step, Template, faults_of
 from ringback.model.voice_settings import Gender, VoiceSettings
+
+if TYPE_CHECKING:
+    from ringback.model.faults import Fault
 
 MAX_LOOPS = 9
 #: Between the repetitions of a text. A file brings its own silence.

@@ -44,17 +44,17 @@ class TaskSettings(Protocol):
     @property
     def displayNum(self) -> str | int | None: ...  # noqa: N802 - the vendor's name
     @property
-    def sendTime(self) -> str | None: ...  # noqa: N802
+    def sendTime(self) -> str | None: ...  # noqa: N802 - the vendor's name
     @property
-    def maxCalls(self) -> int | None: ...  # noqa: N802
+    def maxCalls(self) -> int | None: ...  # noqa: N802 - the vendor's name
     @property
-    def maxRingingTime(self) -> int | None: ...  # noqa: N802
+    def maxRingingTime(self) -> int | None: ...  # noqa: N802 - the vendor's name
     @property
-    def enableRecording(self) -> int | None: ...  # noqa: N802
+    def enableRecording(self) -> int | None: ...  # noqa: N802 - the vendor's name
     @property
-    def allowSendTime(self) -> list[PeriodIn] | None: ...  # noqa: N802
+    def allowSendTime(self) -> list[PeriodIn] | None: ...  # noqa: N802 - the vendor's name
     @property
-    def calloutRate(self) -> int | None: ...  # noqa: N802
+    def calloutRate(self) -> int | None: ...  # noqa: N802 - the vendor's name
 
 
 def caller_id(shown: str | int | None) -> str:
