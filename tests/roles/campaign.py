@@ -109,17 +109,17 @@ class Campaign:
         self.store.announce(News.WORK)
         return task_id, flow_id
 
-    def start(self) -> None:
-        """Run dialler and conductor."""
+    def start(self, *, poll: float = NO_POLL) -> None:
+        """Run dialler and conductor. ``poll``: how often the conductor looks unasked, seconds."""
         library = TemplateLibrary(self.store, Speech(self.clock, None))
         settings = DiallerSettings(idle_poll_seconds=NO_POLL, drain_seconds=60)
         self.dialler = Dialler(self.store, self.engine, self.clock, library, settings)
         self._running = [asyncio.create_task(self.dialler.run())]
-        self.start_conductor()
+        self.start_conductor(poll=poll)
 
-    def start_conductor(self) -> None:
+    def start_conductor(self, *, poll: float = NO_POLL) -> None:
         """Run the conductor alone: the story has diallers of its own."""
-        self._conductor = Conductor(self.store, self.clock, idle_poll_seconds=NO_POLL)
+        self._conductor = Conductor(self.store, self.clock, idle_poll_seconds=poll)
         self._running.append(asyncio.create_task(self._conductor.run()))
 
     async def stop(self) -> None:

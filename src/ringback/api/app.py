@@ -17,6 +17,8 @@ from ringback import __version__
 from ringback.api.itnio import (
     agent_tasks,
     call_centre,
+    job_records,
+    jobs,
     money,
     phone_calls,
     phones,
@@ -102,6 +104,8 @@ def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
         phones,
         phone_calls,
         call_centre,
+        jobs,
+        job_records,
     )
     return [route for family in families for route in family.routes(door)]
 

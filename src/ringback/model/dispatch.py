@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model import calendar
+from ringback.model.calendar import Calendar
 from ringback.model.routing import Choice, in_service, least_loaded
 from ringback.model.supply import Supply, TrunkView
 from ringback.model.windows import Window, is_open, next_opening
@@ -46,6 +48,20 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     lanes: tuple[LaneView, ...]
     served_us: int
     account_id: int = 0
+    calendar: Calendar | None = None
+
+    def is_open(self, zone: str, now_ms: int) -> bool:
+        """Whether numbers of that zone key may be called now."""
+        if self.calendar is not None and not calendar.is_open(self.calendar, zone, now_ms):
+            return False
+        return is_open(self.windows, zone, now_ms)
+
+    def next_opening(self, zone: str, now_ms: int) -> int | None:
+        """The first instant at or after now when they may be called, as far as can be told; ``None``: not soon."""
+        opening = next_opening(self.windows, zone, now_ms)
+        if self.calendar is None or opening is None:
+            return opening
+        return calendar.next_opening(self.calendar, zone, opening)
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,12 +287,12 @@ def _wish(task: TaskView, lanes: list[_Lane], now_ms: int, last_ms: int) -> tupl
     openings: list[int] = []
     for lane in lanes:
         zone = lane.view.zone
-        opening = next_opening(task.windows, zone, now_ms)
+        opening = task.next_opening(zone, now_ms)
         if opening == now_ms:
-            if is_open(task.windows, zone, last_ms):
+            if task.is_open(zone, last_ms):
                 open_lanes.append(lane)
                 continue
-            opening = next_opening(task.windows, zone, last_ms)
+            opening = task.next_opening(zone, last_ms)
         if opening is not None:
             openings.append(opening)
     opening_us = min(openings) * 1000 if openings else None

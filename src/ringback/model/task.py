@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ringback.model.calendar import Calendar
 from ringback.model.numbers import InvalidNumber, parse_callee, zone_key
 from ringback.model.text_variables import cut
 from ringback.model.windows import MAX_WINDOWS, Window
@@ -51,6 +52,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ring_seconds``: how long it may ring. ``call_seconds``: after that the call is hung up. ``lines``: calls at the
     same time, ``None`` for as many as the trunk has. ``windows``: when callees may be called, empty for always.
+    ``calendar``: further rules of when, of a job.
     """
 
     ring_seconds: int = DEFAULT_RING_SECONDS
@@ -59,6 +61,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
     record: bool = False
     callout_rate: int = 1
+    calendar: Calendar | None = None
 
 
 class NewCall(msgspec.Struct, frozen=True, gc=False):

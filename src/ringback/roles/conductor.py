@@ -1,4 +1,7 @@
-"""The conductor: starts tasks whose send time has come and recall nodes that are due. Late is allowed, early never."""
+"""The conductor: starts tasks whose send time has come, recall nodes and redials that are due, and completes jobs.
+
+Late is allowed, early never.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ringback.roles.patience import Patience
-from ringback.store import node_start, nodes, submission
+from ringback.store import jobs, node_start, nodes, redials, submission
 from ringback.store.database import News
 from ringback.store.refusals import is_passing
 
@@ -21,6 +24,8 @@ log = structlog.get_logger(__name__)
 #: How many due nodes, and how many due tasks, one transaction starts.
 NODES_AT_ONCE = 250
 TASKS_AT_ONCE = 250
+#: How many numbers of one job one transaction puts into its next round.
+NUMBERS_AT_ONCE = 5_000
 #: What comes due within so short a time starts together; and so long something waits that somebody else holds.
 GATHER_SECONDS = 0.02
 
@@ -71,12 +76,18 @@ class Conductor:
         async with self._store.read() as tx:
             due_nodes = await nodes.due(tx, now_ms, NODES_AT_ONCE)
             due_tasks = await submission.due(tx, now_ms, TASKS_AT_ONCE)
+            redial_at = await redials.next_due_at(tx)
+            jobs_done = await jobs.any_done(tx)
         # Another conductor may be at work on all of them.
         started = 0
         if due_nodes:
             started += await self._start_nodes(due_nodes)
+        if redial_at is not None and redial_at <= now_ms:
+            started += await self._redial()
         if due_tasks:
             started += await self._submit_tasks(due_tasks)
+        if jobs_done:
+            started += await self._complete_jobs()
         if started:
             self._store.announce(News.WORK)
         return started > 0
@@ -110,6 +121,20 @@ class Conductor:
         for node_id, task_id in started.items():
             log.info("node_started", node_id=node_id, task_id=task_id)
         return len(started)
+
+    async def _redial(self) -> int:
+        """Put numbers that are due into the next round of their job. Returns how many."""
+        async with self._store.write() as tx:
+            return await redials.start_due(
+                tx, self._clock.now_ms(), NUMBERS_AT_ONCE, minute_seconds=self._minute_seconds
+            )
+
+    async def _complete_jobs(self) -> int:
+        async with self._store.write() as tx:
+            done = await jobs.finish_done(tx, self._clock.now_ms(), minute_seconds=self._minute_seconds)
+        for job_id in done:
+            log.info("job_completed", job_id=job_id)
+        return len(done)
 
     async def _submit_tasks(self, due: list[int]) -> int:
         """Submit due tasks. Returns how many are done with."""
@@ -146,7 +171,12 @@ class Conductor:
 
     async def _seconds_to_next(self) -> float:
         async with self._store.read() as tx:
-            due = [at for at in (await submission.next_send_at(tx), await nodes.next_due_at(tx)) if at is not None]
+            found = (
+                await submission.next_send_at(tx),
+                await nodes.next_due_at(tx),
+                await redials.next_due_at(tx),
+            )
+            due = [at for at in found if at is not None]
         if not due:
             return self._idle_poll_seconds
         return min(self._idle_poll_seconds, max(GATHER_SECONDS, (min(due) - self._clock.now_ms()) / 1000))

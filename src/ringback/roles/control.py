@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringback.model.pacing import MICROSECONDS
 from ringback.roles.leasing import GRACE_US, HORIZON_US, REACH_US
-from ringback.store import tasks
+from ringback.store import jobs, tasks
 from ringback.store.database import News
 
 #: No leased call can leave later than this after its lease, seconds.
@@ -54,6 +54,25 @@ async def cancel_tasks(store: Store, clock: Clock, task_ids: Sequence[int], *, a
         for task_id in sorted(set(task_ids)):
             leaves_until = max(leaves_until, await tasks.cancel(tx, task_id, clock.now_ms(), account_id=account_id))
     store.announce(News.WORK)
+    await wait_until(clock, leaves_until)
+
+
+async def pause_job(store: Store, clock: Clock, job_id: int, *, account_id: int) -> None:
+    """When this returns, no new call of the job starts.
+
+    Raises :class:`~ringback.store.jobs.JobNotFound`, :class:`~ringback.store.jobs.JobWrongState`.
+    """
+    async with store.write() as tx:
+        of = await jobs.get(tx, account_id, job_id, lock=True)
+        leaves_until = await jobs.pause(tx, of, clock.now_ms())
+    await wait_until(clock, leaves_until)
+
+
+async def delete_job(store: Store, clock: Clock, job_id: int, *, account_id: int) -> None:
+    """Take a job away: when this returns, no new call of it starts. Raises as :func:`pause_job`."""
+    async with store.write() as tx:
+        of = await jobs.get(tx, account_id, job_id, lock=True)
+        leaves_until = await jobs.remove(tx, of, clock.now_ms())
     await wait_until(clock, leaves_until)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import select, update
 
-from ringback.model.states import TaskState
+from ringback.model.states import CallState, TaskState
 from ringback.model.task import MAX_NUMBERS
 from ringback.store import dialects, lanes, routes, submission, tasks
 from ringback.store.bulk import insert_plain
@@ -111,3 +111,36 @@ async def _known(tx: Tx, task_id: int, callees: Sequence[str]) -> set[str]:
     for at in range(0, len(callees), _AT_ONCE):
         found |= set(await tx.scalars(of_task.where(call.c.callee.in_(callees[at : at + _AT_ONCE]))))
     return found
+
+
+async def withdraw(
+    tx: Tx, account_id: int, task_id: int, callees: Sequence[str], now_ms: int, *, minute_seconds: float
+) -> int:
+    """Take numbers out of a task that have not been dialled. Returns how many that were.
+
+    Raises :class:`~ringback.store.tasks.TaskNotFound`.
+    """
+    own = (task.c.id == task_id, task.c.account_id == account_id)
+    if await tx.scalar(select(task.c.id).where(*own).with_for_update(key_share=True)) is None:
+        raise TaskNotFound(f"there is no task {task_id}")
+    taken = 0
+    for at in range(0, len(callees), _AT_ONCE):
+        done = await tx.execute(
+            update(call)
+            .where(
+                call.c.task_id == task_id,
+                call.c.state == CallState.QUEUED,
+                call.c.callee.in_(callees[at : at + _AT_ONCE]),
+            )
+            .values(state=CallState.CANCELLED)
+        )
+        taken += done.rowcount
+    if taken:
+        await lanes.recount(tx, task_id)
+        await tx.execute(
+            update(task)
+            .where(*own)
+            .values(queued=task.c.queued - taken, cancelled=task.c.cancelled + taken, modified_at=now_ms)
+        )
+        await tasks.finish_done(tx, [task_id], now_ms, minute_seconds=minute_seconds)
+    return taken

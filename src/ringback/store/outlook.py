@@ -49,6 +49,7 @@ def task_view(one: Runnable) -> TaskView:
         lines=one.limits.lines,
         active=one.active,
         windows=one.limits.windows,
+        calendar=one.limits.calendar,
         lanes=one.lanes,
         served_us=one.served_us,
         account_id=one.account_id,

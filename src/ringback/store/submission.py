@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import func, select, update
 
+from ringback.model import calendar
 from ringback.model.report import Event
 from ringback.model.states import CallState, TaskEvent, TaskState
 from ringback.model.task import Limits
@@ -106,16 +107,20 @@ async def _skip_never_open(tx: Tx, starting: Collection[Any], now_ms: int) -> No
     ``unknown_zone``: nobody knows where the number is. ``no_common_window``: it may be in several zones, and at no time
     of day are the windows open in all of them.
     """
-    windows = {row.id: msgspec.json.decode(row.limits, type=Limits).windows for row in starting}
-    limited = [task_id for task_id, of in windows.items() if of]
+    limits = {row.id: msgspec.json.decode(row.limits, type=Limits) for row in starting}
+    limited = [task_id for task_id, of in limits.items() if of.windows or of.calendar]
     if not limited:
         return
     rows = await tx.execute(select(lane.c.task_id, lane.c.zone).where(lane.c.task_id.in_(limited)).distinct())
-    never: dict[tuple[Any, str], bool] = {}
+    never: dict[tuple[Any, ...], bool] = {}
     for task_id, zone in rows.all():
-        key = (windows[task_id], zone)
+        of = limits[task_id]
+        key = (of.windows, of.calendar, zone)
         if key not in never:
-            never[key] = next_opening(windows[task_id], zone, now_ms) is None
+            opening = next_opening(of.windows, zone, now_ms)
+            if opening is not None and of.calendar is not None:
+                opening = calendar.next_opening(of.calendar, zone, opening)
+            never[key] = opening is None
         if never[key]:
             await _skip_lane(tx, task_id, zone, "no_common_window" if zone else "unknown_zone")
 

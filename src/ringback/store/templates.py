@@ -116,6 +116,20 @@ async def listed(tx: Tx) -> list[tuple[int, str, bool]]:
     return [(row.id, row.name, row.retired_at is not None) for row in rows]
 
 
+async def of_account(tx: Tx, account_id: int) -> list[tuple[int, str]]:
+    """The agent templates that the account may use for new tasks: id and name, oldest first."""
+    rows = await tx.execute(
+        select(template.c.id, template.c.name)
+        .where(
+            or_(template.c.account_id.is_(None), template.c.account_id == account_id),
+            template.c.voice_node.is_(None),
+            template.c.retired_at.is_(None),
+        )
+        .order_by(template.c.id)
+    )
+    return [(row.id, row.name) for row in rows]
+
+
 async def retire(tx: Tx, template_id: int, now_ms: int) -> bool:
     """Let it start no more tasks. False when there is none, or it is retired already."""
     done = await tx.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ringback.model.routing import checked_added, checked_strip
@@ -121,6 +121,13 @@ async def everyone(tx: Tx) -> list[Trunk]:
     return [
         msgspec.convert(row, Trunk, from_attributes=True) for row in await tx.execute(_COLUMNS.order_by(trunk.c.id))
     ]
+
+
+async def usable_by(tx: Tx, account_id: int) -> dict[int, str]:
+    """The trunks that an account may use: name by id, oldest first."""
+    mine = or_(trunk.c.account_id.is_(None), trunk.c.account_id == account_id)
+    rows = await tx.execute(select(trunk.c.id, trunk.c.name).where(mine).order_by(trunk.c.id))
+    return {row.id: row.name for row in rows}
 
 
 async def by_name(tx: Tx, name: str) -> Trunk | None:

@@ -72,7 +72,8 @@ async def query(call: Call, wanted: TaskQueryIn) -> Success:
             states=frozenset(_BY_STATUS[number] for number in filters.statusList or ()),
             application_id=filters.idxAppId,
             name_part=(filters.searchCondition or "").strip(),
-            kinds=frozenset({TaskKind.AGENT}) if of_ai_pages else frozenset(),
+            # Rounds of jobs are shown by the job family only.
+            kinds=frozenset({TaskKind.AGENT}) if of_ai_pages else frozenset(TaskKind) - {TaskKind.JOB},
             limit=limit,
             offset=offset,
         )
