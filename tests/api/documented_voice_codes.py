@@ -1,4 +1,4 @@
-"""The documented codes of voice tasks, single calls, files and phones; see :mod:`tests.api.documented_codes`."""
+"""The documented codes of voice tasks, single calls, files, phones and jobs; see :mod:`tests.api.documented_codes`."""
 
 from __future__ import annotations
 
@@ -206,4 +206,91 @@ VOICE_OPERATIONS: dict[str, Documented] = {
     "POST /voice/sipAdd": Documented(same(PHONES), {-20: _add_again, -22: same(PHONES | {"quantity": 51})}),
     "POST /voice/sipQuery": Documented(same({"current": 1, "size": 10}), {-22: same({"current": 0, "size": 10})}),
     "POST /voice/sipReset": Documented(_reset(), {-24: _reset(account="0"), -22: same({})}),
+}
+
+
+def _job(**changes: Any) -> Make:
+    async def make(world: World) -> Asked:
+        right = {"appId": "default", "name": "a job", "dialogFlowId": world.plain, "robotCount": 1}
+        return Asked(right | changes)
+
+    return make
+
+
+async def job_of(world: World) -> int:
+    done = await world.post("/aivoice/taskAdd", (await _job()(world)).body)
+    assert done["code"] == 0, done
+    return int(done["data"])
+
+
+def _of_job(*, started: bool = False, **more: Any) -> Make:
+    async def make(world: World) -> Asked:
+        job_id = await job_of(world)
+        if started:
+            await world.post("/aivoice/taskStart", {"jobId": job_id})
+        return Asked({"jobId": job_id} | more)
+
+    return make
+
+
+async def _job_again(world: World) -> Asked:
+    await job_of(world)
+    return await _job()(world)
+
+
+def _edit(*, started: bool = False, **changes: Any) -> Make:
+    async def make(world: World) -> Asked:
+        of_job = (await _of_job(started=started)(world)).body
+        return Asked((await _job(name="edited")(world)).body | of_job | changes)
+
+    return make
+
+
+NO_JOB = {"jobId": 4711}
+CUSTOMERS = {"customerList": [{"calledPhoneNumber": "4915112345600"}]}
+APP = {"appId": "default"}
+PERIOD = {"startTime": "2021-09-01 00:00:00", "endTime": "2021-09-02 00:00:00"}
+LIST = {"current": 1, "size": 10, "params": APP}
+CALLS = {"current": 1, "size": 10, "params": APP | PERIOD}
+PAGE_OF_JOB = {"current": 1, "size": 10}
+
+JOB_OPERATIONS: dict[str, Documented] = {
+    "POST /aivoice/dialogFlowList": Documented(same(APP), {-22: same({}), -37: same({"appId": "nope"})}),
+    "POST /aivoice/channelList": Documented(same(APP), {-22: same({}), -37: same({"appId": "nope"})}),
+    "POST /aivoice/properties": Documented(
+        same(APP | {"dialogFlowId": 1}),
+        {-22: same(APP | {"dialogFlowId": 4711}), -37: same({"appId": "nope", "dialogFlowId": 1})},
+    ),
+    "POST /aivoice/taskAdd": Documented(
+        _job(),
+        {
+            -10: with_balance(_job(), 0),
+            -20: _job_again,
+            -22: _job(robotCount=0),
+            -26: with_balance(_job(), 1),
+            -37: _job(appId="nope"),
+        },
+    ),
+    "POST /aivoice/taskEdit": Documented(
+        _edit(), {-21: _edit(started=True), -22: _edit(robotCount=0), -24: _edit(jobId=4711), -37: _edit(appId="nope")}
+    ),
+    "POST /aivoice/importCustomer": Documented(
+        _of_job(**CUSTOMERS), {-22: _of_job(customerList=[]), -24: same(NO_JOB | CUSTOMERS)}
+    ),
+    "POST /aivoice/importCustomer/del": Documented(
+        _of_job(calledPhoneNumberList=[]),
+        {-22: _of_job(calledPhoneNumberList=["x"]), -24: same(NO_JOB | {"calledPhoneNumberList": []})},
+    ),
+    "POST /aivoice/taskStart": Documented(
+        _of_job(), {-10: with_balance(_of_job(), 0), -21: _of_job(started=True), -22: same({}), -24: same(NO_JOB)}
+    ),
+    "POST /aivoice/taskStop": Documented(_of_job(started=True), {-21: _of_job(), -22: same({}), -24: same(NO_JOB)}),
+    "POST /aivoice/taskDel": Documented(_of_job(), {-22: same({}), -24: same(NO_JOB)}),
+    "POST /aivoice/taskList": Documented(same(LIST), {-22: same({}), -37: same(LIST | {"params": {"appId": "nope"}})}),
+    "POST /aivoice/taskNoCall": Documented(
+        _of_job(**PAGE_OF_JOB), {-22: _of_job(current=0, size=1), -24: same(NO_JOB | PAGE_OF_JOB)}
+    ),
+    "POST /aivoice/recordQuery": Documented(
+        same(CALLS), {-22: same({}), -37: same(CALLS | {"params": {"appId": "nope"} | PERIOD})}
+    ),
 }

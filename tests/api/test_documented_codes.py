@@ -8,15 +8,16 @@ import pytest
 
 from ringback.api.app import create_app
 from ringback.api.itnio.door import OPERATION
+from ringback.api.itnio.families import JOBS, VOICE
 from ringback.settings import Settings
 from ringback.store.database import Store, StoreUnavailable
 from ringback.store.lookups import Lookups
 from tests.api import documented_codes
 from tests.api.documented_codes import Asked, NotGiven
-from tests.api.documented_voice_codes import VOICE_OPERATIONS
+from tests.api.documented_voice_codes import JOB_OPERATIONS, VOICE_OPERATIONS
 from tests.api.vendor_world import FakeClock, World
 
-OPERATIONS = documented_codes.OPERATIONS | VOICE_OPERATIONS
+OPERATIONS = documented_codes.OPERATIONS | VOICE_OPERATIONS | JOB_OPERATIONS
 #: They answer with a file, and with the envelope only to who may not ask: tests/api/test_voice_files.py.
 OF_FILES = {"GET /voice/getVoiceFile"}
 EVERYWHERE = (0, -1, -2, -16, -18)
@@ -66,7 +67,8 @@ def test_codes_of_every_operation(world: World, name: str, code: int, monkeypatc
             monkeypatch.setattr(Lookups, "get", _unavailable)
         return await ask(world, name, asked, **more)
 
-    assert world.run(story()) == code
+    family = JOBS if "/aivoice/" in name else VOICE
+    assert world.run(story()) == family.code(code)
 
 
 async def _unavailable(*_: object) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from ringback.api import app
-from ringback.api.itnio import fields, phone_fields, records, voice_fields, voice_files
+from ringback.api.itnio import call_centre, fields, job_fields, phone_fields, records, voice_fields, voice_files
 from ringback.cli.common import configure_logging
 from ringback.model.engine_node import STALE_MS, NodeState
 from ringback.settings import Settings
@@ -47,6 +47,24 @@ BODIES = {
     "/sipAdd": phone_fields.SipAddIn,
     "/sipQuery": phone_fields.SipQueryIn,
     "/sipReset": phone_fields.SipResetIn,
+}
+
+#: Those of the other families, by their whole name.
+OTHER_BODIES: dict[str, type[msgspec.Struct]] = {
+    "/v3/cc/preview/resendTask": call_centre.CcResendIn,
+    "/aivoice/dialogFlowList": job_fields.OfApplicationIn,
+    "/aivoice/channelList": job_fields.OfApplicationIn,
+    "/aivoice/properties": job_fields.PropertiesIn,
+    "/aivoice/taskAdd": job_fields.JobAddIn,
+    "/aivoice/taskEdit": job_fields.JobEditIn,
+    "/aivoice/importCustomer": job_fields.ImportIn,
+    "/aivoice/importCustomer/del": job_fields.WithdrawIn,
+    "/aivoice/taskStart": job_fields.JobIn,
+    "/aivoice/taskStop": job_fields.JobIn,
+    "/aivoice/taskDel": job_fields.JobIn,
+    "/aivoice/taskList": job_fields.JobQueryIn,
+    "/aivoice/taskNoCall": job_fields.NoCallIn,
+    "/aivoice/recordQuery": job_fields.JobRecordQueryIn,
 }
 
 
@@ -216,15 +234,15 @@ async def _description(world: World) -> dict[str, Any]:
 def test_every_operation_is_described_as_it_is_decoded(lasting_world: World) -> None:
     async def story() -> None:
         paths = (await _description(lasting_world))["paths"]
-        posted = {path for path, item in paths.items() if "post" in item}
-        assert posted == {prefix + path for prefix in ("/voice", "/v3/voice") for path in BODIES}
-        for path, kind in BODIES.items():
-            for prefix in ("/voice", "/v3/voice"):
-                operation = paths[prefix + path]["post"]
-                body = operation["requestBody"]["content"]["application/json"]["schema"]
-                assert body["properties"].keys() == {field.name for field in msgspec.structs.fields(kind)}
-                required = {field.name for field in msgspec.structs.fields(kind) if field.required}
-                assert set(body.get("required", ())) == required
+        kinds = {prefix + path: kind for prefix in ("/voice", "/v3/voice") for path, kind in BODIES.items()}
+        kinds |= OTHER_BODIES
+        kinds |= {f"/v3{path}": kind for path, kind in OTHER_BODIES.items() if path.startswith("/aivoice/")}
+        assert {path for path, item in paths.items() if "post" in item} == kinds.keys()
+        for path, kind in kinds.items():
+            body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert body["properties"].keys() == {field.name for field in msgspec.structs.fields(kind)}
+            required = {field.name for field in msgspec.structs.fields(kind) if field.required}
+            assert set(body.get("required", ())) == required
 
     world = lasting_world
     world.run(story())

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.model.breaker import PROBE_PATIENCE_MS, Breaker, probing
-from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
+from ringback.model.dispatch import Plan, plan_lease
 from ringback.model.pacing import spacing_us
+from ringback.model.queue_views import AccountView, LaneView, TaskView
 from ringback.model.routing import Choice
 from ringback.model.supply import TrunkView
 from ringback.model.windows import Window, is_open

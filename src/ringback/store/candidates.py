@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import exists, select
 
-from ringback.model.dispatch import LaneView
+from ringback.model.queue_views import LaneView
 from ringback.model.routing import Choice
 from ringback.model.states import CallState
 from ringback.store import caller_ids, routes

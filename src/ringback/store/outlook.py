@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import func, select
 
-from ringback.model.dispatch import AccountView, LaneView, Plan, TaskView, plan_lease
+from ringback.model.dispatch import Plan, plan_lease
 from ringback.model.engine_node import STALE_MS
+from ringback.model.queue_views import AccountView, LaneView, TaskView
 from ringback.model.states import TaskState
 from ringback.model.supply import TrunkView
 from ringback.model.task import Limits
