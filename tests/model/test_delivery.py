@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from ringback.model.delivery import (
     FIRST_WAIT_SECONDS,
     GIVE_UP_AFTER_SECONDS,
+    LEAST_TRIES,
+    LONGEST_PROBE_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
     Tried,
     Verdict,
     gives_up,
     parse_retry_after,
+    probe_wait_seconds,
     wait_seconds,
 )
 
@@ -46,31 +49,37 @@ def test_a_dead_receiver_gets_about_ten_tries_before_its_reports_are_given_up() 
             attempts += 1
             passed += wait_seconds(attempts, spread)
         assert attempts in tries
-    assert not gives_up(NOW, NOW + int(GIVE_UP_AFTER_SECONDS * 1000))
-    assert gives_up(NOW, NOW + int(GIVE_UP_AFTER_SECONDS * 1000) + 1)
+    at_the_end = NOW + int(GIVE_UP_AFTER_SECONDS * 1000)
+    assert not gives_up(NOW, at_the_end, 100)
+    assert gives_up(NOW, at_the_end + 1, LEAST_TRIES)
+    assert not gives_up(NOW, at_the_end + 1, LEAST_TRIES - 1), "it had hardly been tried"
+
+
+@given(st.integers(1, 10_000), spreads)
+def test_a_receiver_in_trouble_is_never_forgotten(failures: int, spread: float) -> None:
+    assert FIRST_WAIT_SECONDS / 2 <= probe_wait_seconds(failures, spread) <= LONGEST_PROBE_WAIT_SECONDS
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict", "trouble"),
+    ("status", "verdict"),
     [
-        (200, Verdict.DELIVERED, False),
-        (204, Verdict.DELIVERED, False),
-        (299, Verdict.DELIVERED, False),
-        (None, Verdict.AGAIN, True),
-        (199, Verdict.AGAIN, False),
-        (301, Verdict.AGAIN, False),
-        (302, Verdict.AGAIN, False),
-        (400, Verdict.AGAIN, False),
-        (404, Verdict.AGAIN, False),
-        (410, Verdict.GONE, False),
-        (429, Verdict.AGAIN, True),
-        (500, Verdict.AGAIN, True),
-        (503, Verdict.AGAIN, True),
+        (200, Verdict.DELIVERED),
+        (204, Verdict.DELIVERED),
+        (299, Verdict.DELIVERED),
+        (None, Verdict.AGAIN),
+        (199, Verdict.AGAIN),
+        (301, Verdict.AGAIN),
+        (302, Verdict.AGAIN),
+        (400, Verdict.AGAIN),
+        (404, Verdict.AGAIN),
+        (410, Verdict.GONE),
+        (429, Verdict.AGAIN),
+        (500, Verdict.AGAIN),
+        (503, Verdict.AGAIN),
     ],
 )
-def test_what_answers_mean(status: int | None, verdict: Verdict, trouble: bool) -> None:
-    tried = Tried(status)
-    assert (tried.verdict, tried.says_trouble) == (verdict, trouble)
+def test_what_answers_mean(status: int | None, verdict: Verdict) -> None:
+    assert Tried(status).verdict is verdict
 
 
 @given(st.integers(-100_000, 100_000))

@@ -16,8 +16,11 @@ import msgspec
 FIRST_WAIT_SECONDS = 5.0
 GROWTH = 3.0
 LONGEST_WAIT_SECONDS = 24 * 3600.0
-#: A report that is older than this when a try fails is given up: about ten tries.
+#: A report that is older than this, and was tried so often, is given up when a try fails.
 GIVE_UP_AFTER_SECONDS = 72 * 3600.0
+LEAST_TRIES = 8
+#: A receiver that is in trouble as a whole is tried at least so often, unless it asked for more time.
+LONGEST_PROBE_WAIT_SECONDS = 600.0
 #: How far the wait is spread: between this share of it and the whole.
 LEAST_SHARE = 0.5
 
@@ -47,11 +50,6 @@ class Tried(msgspec.Struct, frozen=True):
             return Verdict.DELIVERED
         return Verdict.GONE if self.status == 410 else Verdict.AGAIN
 
-    @property
-    def says_trouble(self) -> bool:
-        """Whether the receiver itself seems to be in trouble, or busy, so that other reports would fail likewise."""
-        return self.status is None or self.status == 429 or self.status >= 500
-
     def why(self) -> str:
         """What to show of a try that failed."""
         return self.error or f"HTTP {self.status}"
@@ -68,9 +66,17 @@ def wait_seconds(attempts: int, spread: float, retry_after: float | None = None)
     return min(max(wait, asked), LONGEST_WAIT_SECONDS)
 
 
-def gives_up(created_at_ms: int, now_ms: int) -> bool:
-    """Whether a report of that age that has just failed is given up."""
-    return now_ms - created_at_ms > GIVE_UP_AFTER_SECONDS * 1000
+def probe_wait_seconds(failures: int, spread: float) -> float:
+    """How long to leave a receiver alone that has failed so many times since it was last tried in full."""
+    return min(wait_seconds(failures, spread), LONGEST_PROBE_WAIT_SECONDS)
+
+
+def gives_up(created_at_ms: int, now_ms: int, attempts: int) -> bool:
+    """Whether a report of that age that has failed, now for the ``attempts``-th time, is given up.
+
+    Age alone is not enough: what waited behind a receiver in trouble, or for a courier, was hardly tried.
+    """
+    return now_ms - created_at_ms > GIVE_UP_AFTER_SECONDS * 1000 and attempts >= LEAST_TRIES
 
 
 def parse_retry_after(text: str | None, now_ms: int) -> float | None:

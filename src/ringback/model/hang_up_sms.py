@@ -1,7 +1,7 @@
 """The text message after a call: which calls it follows, and when it leaves.
 
-Source: ``hangUpSms`` of the vendor's voice nodes, with the triggers ``feedbackPush``, ``successPush``, ``failedPush``
-and ``ringPush``. A call has at most one message: where several triggers fire, the earliest counts.
+Source: ``hangUpSms`` of the vendor's voice nodes, with its triggers ``feedbackPush``, ``successPush``, ``failedPush``
+and ``ringPush``. A call has at most one message: where several triggers fire, the earliest counts (our decision).
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from ringback.roles.report_notes import Notes
 from ringback.roles.sender import Sender
+from ringback.roles.sockets import Sockets
 from ringback.store import deliveries, provenance, report_endpoints
 from ringback.store.database import News
 from ringback.store.refusals import is_passing
@@ -33,9 +35,9 @@ LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 #: It looks at most so often, however much is written.
 LOOK_SECONDS = 0.1
-#: How many delivered reports it takes away at once, and how often.
+#: How many reports it looks at at once to take old ones away, and how often it begins.
 FORGET_AT_ONCE = 1_000
-FORGET_SECONDS = 10.0
+FORGET_SECONDS = 60.0
 DAY_MS = 86_400_000
 
 
@@ -61,8 +63,11 @@ class Courier:
         self._stopping = asyncio.Event()
         self._bell = store.subscribe(News.WORK, News.LINES)
         self._senders: dict[int, tuple[Sender, asyncio.Task[None]]] = {}
+        self._sockets = Sockets()
+        self._notes = Notes(store, clock, self._token)
         self._renew_at = 0.0
         self._forget_at = 0.0
+        self._forgotten_to = 0
 
     def stop(self) -> None:
         """Send nothing more; :meth:`run` returns when what is in flight has been noted."""
@@ -72,6 +77,7 @@ class Courier:
     async def run(self) -> None:
         """Deliver until stopped."""
         post = self._make_post()
+        notes = asyncio.create_task(self._notes.run())
         try:
             while not self._stopping.is_set():
                 try:
@@ -86,6 +92,8 @@ class Courier:
         finally:
             self._store.unsubscribe(self._bell)
             await self._end_senders()
+            self._notes.close()
+            await notes
             await post.close()
         await self._release()
 
@@ -106,7 +114,8 @@ class Courier:
                 self._senders[endpoint_id][0].wake()
         if now >= self._forget_at:
             await self._forget(now_ms)
-            self._forget_at = now + FORGET_SECONDS
+            if not self._forgotten_to:
+                self._forget_at = now + FORGET_SECONDS
 
     async def _claim(self, post: Post, now_ms: int) -> None:
         async with self._store.write() as tx:
@@ -126,7 +135,16 @@ class Courier:
             endpoint = await report_endpoints.get(tx, endpoint_id)
         if endpoint is None:
             return
-        sender = Sender(self._store, self._clock, post, self._rng, courier=self._token, endpoint=endpoint)
+        sender = Sender(
+            self._store,
+            self._clock,
+            post,
+            sockets=self._sockets,
+            notes=self._notes,
+            rng=self._rng,
+            courier=self._token,
+            endpoint=endpoint,
+        )
         self._senders[endpoint_id] = (sender, asyncio.create_task(sender.run()))
 
     def _see_why(self, endpoint_id: int, task: asyncio.Task[None]) -> None:
@@ -135,7 +153,8 @@ class Courier:
 
     async def _forget(self, now_ms: int) -> None:
         async with self._store.write() as tx:
-            await deliveries.forget_delivered(tx, now_ms - round(self._settings.keep_days * DAY_MS), FORGET_AT_ONCE)
+            before_ms = now_ms - round(self._settings.keep_days * DAY_MS)
+            self._forgotten_to = await deliveries.forget_delivered(tx, before_ms, self._forgotten_to, FORGET_AT_ONCE)
 
     async def _end_senders(self) -> None:
         for sender, _ in self._senders.values():

@@ -19,8 +19,6 @@ CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0
 #: Of an answer only its status matters; so much is read, so that the connection can be used again.
 MOST_READ_BYTES = 4_096
-#: Sockets of all receivers together.
-MOST_SOCKETS = 256
 
 
 class Post(Protocol):
@@ -71,7 +69,8 @@ class HttpPost:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=MOST_SOCKETS),
+                # Whoever sends bounds them: time spent in a queue for a socket would count as the receiver's.
+                connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"Ringback/{__version__}"},
                 auto_decompress=False,

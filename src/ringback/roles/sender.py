@@ -1,45 +1,50 @@
-"""Serves one receiver: takes what is due for it, sends it, notes what came of it.
+"""Serves one receiver: takes what is due for it, sends it, has noted what came of it.
 
-A receiver that is in trouble as a whole is left alone for a growing while, and then tried with one request; when that
-arrives, the rest follows.
+A receiver that fails several times in a row is left alone for a growing while, and then tried with one report; when
+that arrives, the rest follows, and what failed meanwhile is due again at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ringback.model.delivery import Tried, Verdict, gives_up, wait_seconds
-from ringback.model.report import MOST_IN_A_BATCH, Event, Form
-from ringback.roles.own_reports import event_body, signed
+from ringback.model.delivery import Tried, Verdict, gives_up, probe_wait_seconds, wait_seconds
+from ringback.model.report import Event
 from ringback.roles.patience import Patience
-from ringback.roles.vendor_pushes import push_text
+from ringback.roles.request import in_requests, is_gone, request
 from ringback.store import call_records, deliveries, report_endpoints
-from ringback.store.deliveries import NotHeld, Outcome
+from ringback.store.deliveries import Outcome
 from ringback.store.refusals import is_passing
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Awaitable, Callable
 
     from ringback.clock import Clock
     from ringback.roles.post import Post
-    from ringback.store.call_records import ReportedCall
-    from ringback.store.database import Store
-    from ringback.store.deliveries import Due
+    from ringback.roles.report_notes import Notes
+    from ringback.roles.request import Reported
+    from ringback.roles.sockets import Sockets
+    from ringback.store.database import Store, Tx
     from ringback.store.report_endpoints import Endpoint
 
 log = structlog.get_logger(__name__)
 
-#: Requests to one receiver at the same time.
-AT_ONCE = 16
-#: Reports that are read together.
-PAGE = 400
-#: How long what came of tries is gathered before it is noted together, seconds.
-GATHER_SECONDS = 0.1
-#: So many tries in a row that say trouble mean that the receiver as a whole is in trouble.
-TROUBLE_AFTER = 3
+#: Requests to one receiver at the same time, and to one that takes long to answer.
+AT_ONCE: Final = 16
+AT_ONCE_WHEN_SLOW: Final = 4
+SLOW_SECONDS: Final = 1.0
+#: Reports that are read together, and how few requests may be left when more are read.
+PAGE: Final = 400
+LOW: Final = 2 * AT_ONCE
+#: So many failures in a row mean that the receiver as a whole is in trouble.
+TROUBLE_AFTER: Final = 3
+#: Trouble that lasted so long is over with a success: what failed in it is due again. Some reports that a receiver
+#: never takes make trouble too, but not for long.
+LONG_TROUBLE_SECONDS: Final = 60.0
 
 
 class Sender:
@@ -49,142 +54,172 @@ class Sender:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, post: Post, rng: random.Random, *, courier: str, endpoint: Endpoint
+        self,
+        store: Store,
+        clock: Clock,
+        post: Post,
+        *,
+        sockets: Sockets,
+        notes: Notes,
+        rng: random.Random,
+        courier: str,
+        endpoint: Endpoint,
     ) -> None:
         self._store = store
         self._clock = clock
         self._post = post
+        self._sockets = sockets
+        self._notes = notes
         self._rng = rng
         self._courier = courier
         self._endpoint = endpoint
-        self._woken = asyncio.Event()
+        self._changed = asyncio.Event()
         self._stopping = False
-        self._queue: list[list[tuple[Due, ReportedCall | None]]] = []
-        self._in_flight: dict[asyncio.Task[list[Outcome]], list[int]] = {}
+        self._may_be_due = True
+        self._queue: list[list[Reported]] = []
+        #: Reports between their reading and their noting.
+        self._busy: set[int] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
-        self._troubles = 0
-        self._left_alone_until = 0.0  # monotonic seconds
+        self._noting: asyncio.Task[None] | None = None
+        self._held = True
+        self._gone = ""
+        self._slow = False
+        self._failures = 0
+        self._failing_since = 0.0
+        self._left_alone_until = 0.0  # both in monotonic seconds
+        self._recovered = False
 
     def wake(self) -> None:
         """There may be something due."""
-        self._woken.set()
+        self._may_be_due = True
+        self._changed.set()
 
     def stop(self) -> None:
         """Send nothing more; what is in flight ends, and is noted."""
         self._stopping = True
-        self._woken.set()
+        self._changed.set()
 
     async def run(self) -> None:
         """Send what is due until told to stop."""
         try:
-            while not self._stopping:
-                self._woken.clear()
-                await self._work_off()
-                if not self._stopping:
-                    await self._woken.wait()
-        except NotHeld:
-            log.warning("receiver_taken_over", endpoint=self._endpoint.id)
+            while not (self._stopping and not self._in_flight and not self._outcomes and self._noting is None):
+                await self._step()
+                await self._changed.wait()
+                self._changed.clear()
+            if self._gone and self._held:
+                await self._patiently(self._disable)
         finally:
-            for task in self._in_flight:
+            for task in (*self._in_flight, *([self._noting] if self._noting else [])):
                 task.cancel()
 
-    async def _work_off(self) -> None:
-        """Until nothing is due any more, or the receiver is in trouble and has been tried."""
-        while True:
-            if not self._stopping and self._may_try():
-                if not self._queue:
-                    await self._read()
-                self._start()
-            if not self._in_flight:
-                await self._note()
-                if self._stopping or not self._queue or not self._may_try():
-                    # What was read may be due differently by the time it is sent.
-                    self._queue.clear()
-                    return
-                continue
-            done, _ = await asyncio.wait(self._in_flight, timeout=GATHER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                del self._in_flight[task]
-                self._outcomes.extend(task.result())
-            if len(self._outcomes) >= PAGE // 2 or not done:
-                await self._note()
+    async def _step(self) -> None:
+        if self._noting is not None and self._noting.done():
+            done, self._noting = self._noting, None
+            done.result()
+        if self._outcomes and self._noting is None:
+            outcomes, self._outcomes = self._outcomes, []
+            self._noting = asyncio.create_task(self._note(outcomes))
+            self._noting.add_done_callback(lambda _: self._changed.set())
+        if self._stopping or not self._may_try():
+            # What was read may be due differently by the time it is sent.
+            self._forget_queue()
+        else:
+            if self._recovered:
+                self._recovered = False
+                await self._patiently(self._bring_forward)
+            if self._may_be_due and len(self._queue) < LOW:
+                self._may_be_due = False
+                await self._patiently(self._read)
+            self._start()
+        if self._stopping and not self._in_flight and not self._outcomes and self._noting is None:
+            self._changed.set()
 
     def _may_try(self) -> bool:
         if self._clock.monotonic() < self._left_alone_until:
             return False
-        return self._troubles < TROUBLE_AFTER or not self._in_flight
+        return self._failures < TROUBLE_AFTER or not self._in_flight
 
     def _start(self) -> None:
-        window = 1 if self._troubles >= TROUBLE_AFTER else AT_ONCE
+        probing = self._failures >= TROUBLE_AFTER
+        window = 1 if probing else AT_ONCE_WHEN_SLOW if self._slow else AT_ONCE
         while self._queue and len(self._in_flight) < window:
+            further = bool(self._in_flight)
+            if further and not self._sockets.take_further():
+                return
             unit = self._queue.pop(0)
-            self._in_flight[asyncio.create_task(self._try(unit))] = [due.id for due, _ in unit]
+            if probing and len(unit) > 1:
+                self._queue.insert(0, unit[1:])
+                unit = unit[:1]
+            task = asyncio.create_task(self._serve(unit, further=further))
+            self._in_flight.add(task)
+            task.add_done_callback(self._over)
 
-    async def _read(self) -> None:
-        # What has been tried but is not noted yet is still pending for the database.
-        await self._note()
-        busy = [report_id for ids in self._in_flight.values() for report_id in ids]
-        patience = Patience()
-        while True:
-            try:
-                async with self._store.read() as tx:
-                    due = await deliveries.due(tx, self._endpoint.id, self._clock.now_ms(), PAGE, in_flight=busy)
-                    calls = await call_records.by_ids(
-                        tx, {one.subject_id for one in due if one.event is Event.CALL_ENDED}
-                    )
-                break
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                await self._clock.sleep(patience.more())
-        found = [(one, calls.get(one.subject_id) if one.event is Event.CALL_ENDED else None) for one in due]
-        size = MOST_IN_A_BATCH if self._endpoint.form in (Form.AGENT, Form.BATCH) else 1
-        self._queue = [found[at : at + size] for at in range(0, len(found), size)]
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._changed.set()
 
-    async def _try(self, unit: list[tuple[Due, ReportedCall | None]]) -> list[Outcome]:
-        lost = [due for due, of in unit if of is None and due.body is None]
-        rest = [(due, of) for due, of in unit if of is not None or due.body is not None]
-        outcomes = [Outcome(report_id=due.id, error="its call is gone") for due in lost]
+    async def _serve(self, unit: list[Reported], *, further: bool) -> None:
+        try:
+            if further:
+                outcomes = await self._try(unit)
+            else:
+                async with self._sockets.first():
+                    outcomes = await self._try(unit)
+        except Exception as error:  # one that cannot be sent must not stop the others
+            log.exception("report_broke", endpoint=self._endpoint.id, reports=[due.id for due, _ in unit])
+            tried = Tried(None, f"internal error: {type(error).__name__}")
+            outcomes = [self._outcome(one, tried) for one in unit]
+        finally:
+            if further:
+                self._sockets.give_back_further()
+        self._outcomes.extend(outcomes)
+
+    async def _try(self, unit: list[Reported]) -> list[Outcome]:
+        outcomes = [Outcome(report_id=one[0].id, error="its call is gone") for one in unit if is_gone(one)]
+        rest = [one for one in unit if not is_gone(one)]
         if rest:
-            headers, body = self._request(rest)
+            headers, body = request(self._endpoint, rest, self._clock.now_ms())
+            began = self._clock.monotonic()
             tried = await self._post.send(self._endpoint.url, headers, body)
+            self._slow = self._clock.monotonic() - began > SLOW_SECONDS
             self._learn(tried)
-            outcomes += [self._outcome(due, tried) for due, _ in rest]
-            if tried.verdict is Verdict.GONE:
-                await self._disable(tried)
+            outcomes += [self._outcome(one, tried) for one in rest]
         return outcomes
 
-    def _request(self, unit: list[tuple[Due, ReportedCall | None]]) -> tuple[dict[str, str], str]:
-        first, of = unit[0]
-        name = f"msg_{first.id}"
-        if self._endpoint.form is Form.EVENTS:
-            body = event_body(first, of)
-            return signed(self._endpoint.secret, name, self._clock.now_ms(), body), body
-        if self._endpoint.form is Form.SMS:
-            assert first.body is not None, "a text message has its body from the start"
-            headers = {"Idempotency-Key": name}
-            if self._endpoint.secret:
-                headers["Authorization"] = f"Bearer {self._endpoint.secret}"
-            return headers, first.body
-        return {"webhook-id": name}, push_text(self._endpoint.form, [of for _, of in unit if of is not None])
-
     def _learn(self, tried: Tried) -> None:
-        if not tried.says_trouble:
-            self._troubles = 0
-            self._left_alone_until = 0.0
-            return
-        self._troubles += 1
-        if self._troubles >= TROUBLE_AFTER or tried.retry_after:
-            wait = wait_seconds(max(1, self._troubles - TROUBLE_AFTER + 1), self._rng.random(), tried.retry_after)
-            self._left_alone_until = max(self._left_alone_until, self._clock.monotonic() + wait)
+        now = self._clock.monotonic()
+        if tried.verdict is Verdict.GONE:
+            self._gone = tried.why()
+            self.stop()
+        elif tried.verdict is Verdict.DELIVERED:
+            self._recovered |= self._failures >= TROUBLE_AFTER and now - self._failing_since >= LONG_TROUBLE_SECONDS
+            self._failures = 0
+        else:
+            if self._failures == 0:
+                self._failing_since = now
+            self._failures += 1
+            self._leave_alone(tried, now)
+
+    def _leave_alone(self, tried: Tried, now: float) -> None:
+        wait = tried.retry_after or 0.0
+        if self._failures >= TROUBLE_AFTER:
+            # A whole window fails together: that is one step of growth, not sixteen.
+            if now >= self._left_alone_until:
+                wait = max(wait, probe_wait_seconds(self._failures - TROUBLE_AFTER + 1, self._rng.random()))
+            else:
+                self._failures -= 1
+        if now + wait > self._left_alone_until and wait:
+            self._left_alone_until = now + wait
             log.warning("receiver_in_trouble", endpoint=self._endpoint.id, reason=tried.why(), seconds=round(wait))
 
-    def _outcome(self, due: Due, tried: Tried) -> Outcome:
+    def _outcome(self, one: Reported, tried: Tried) -> Outcome:
+        due, _ = one
         if tried.verdict is Verdict.DELIVERED:
             return Outcome(report_id=due.id, delivered=True, status=tried.status)
-        now_ms = self._clock.now_ms()
-        again = not gives_up(due.created_at, now_ms) or tried.verdict is Verdict.GONE
-        wait = wait_seconds(due.attempts + 1, self._rng.random(), tried.retry_after)
+        now_ms, attempts = self._clock.now_ms(), due.attempts + 1
+        again = tried.verdict is Verdict.GONE or not gives_up(due.created_at, now_ms, attempts)
+        wait = wait_seconds(attempts, self._rng.random(), tried.retry_after)
         return Outcome(
             report_id=due.id,
             due_at=now_ms + round(wait * 1000) if again else None,
@@ -192,30 +227,53 @@ class Sender:
             error=tried.why(),
         )
 
-    async def _disable(self, tried: Tried) -> None:
-        log.warning("receiver_disabled", endpoint=self._endpoint.id, reason=tried.why())
-        self.stop()
-        await self._note()
-        async with self._store.write() as tx:
-            await report_endpoints.disable(
-                tx, self._endpoint.id, "the receiver said that it wants nothing more (HTTP 410)", self._clock.now_ms()
-            )
+    async def _note(self, outcomes: list[Outcome]) -> None:
+        held = await self._notes.note(self._endpoint.id, outcomes)
+        self._busy.difference_update(one.report_id for one in outcomes)
+        # What was a barrier is none any more.
+        self._may_be_due = True
+        if not held:
+            log.warning("receiver_taken_over", endpoint=self._endpoint.id)
+            self._held = False
+            self.stop()
 
-    async def _note(self) -> None:
-        """Store what came of tries. Raises :class:`NotHeld`."""
-        if not self._outcomes:
-            return
-        outcomes, self._outcomes = self._outcomes, []
+    def _forget_queue(self) -> None:
+        if self._queue:
+            self._busy.difference_update(due.id for unit in self._queue for due, _ in unit)
+            self._queue.clear()
+            self._may_be_due = True
+
+    async def _read(self) -> None:
+        async with self._store.read() as tx:
+            due = await deliveries.due(tx, self._endpoint.id, self._clock.now_ms(), PAGE, in_flight=self._busy)
+            ids = {one.subject_id for one in due if one.event is Event.CALL_ENDED}
+            calls = await call_records.by_ids(tx, ids)
+        found = [(one, calls.get(one.subject_id) if one.event is Event.CALL_ENDED else None) for one in due]
+        self._busy.update(one.id for one in due)
+        self._queue.extend(in_requests(self._endpoint.form, found))
+        self._may_be_due |= len(due) == PAGE
+
+    async def _bring_forward(self) -> None:
+        await self._write(
+            lambda tx: deliveries.bring_forward(tx, self._courier, self._endpoint.id, self._clock.now_ms())
+        )
+        self._may_be_due = True
+
+    async def _disable(self) -> None:
+        why = "the receiver said that it wants nothing more (HTTP 410)"
+        log.warning("receiver_disabled", endpoint=self._endpoint.id, reason=why)
+        await self._write(lambda tx: report_endpoints.disable(tx, self._endpoint.id, why, self._clock.now_ms()))
+
+    async def _write(self, work: Callable[[Tx], Awaitable[object]]) -> None:
+        async with self._store.write() as tx:
+            await work(tx)
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         patience = Patience()
         while True:
             try:
-                async with self._store.write() as tx:
-                    await deliveries.mark(tx, self._courier, self._endpoint.id, outcomes, self._clock.now_ms())
-            except NotHeld:
-                raise
+                return await work()
             except Exception as error:
                 if not is_passing(error):
                     raise
                 await self._clock.sleep(patience.more())
-            else:
-                return

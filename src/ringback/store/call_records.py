@@ -25,7 +25,8 @@ class ReportedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     ``caller_id`` is what its task wanted shown, '' for whatever its trunk showed. ``recall_round``: 0 for the first
     call of a number, n for the n-th round of its task's flow; ``flow_id`` is that flow, if the task is a round of one.
-    ``line`` and ``agent`` are the prices it was made under. ``voice_node``: see :func:`ringback.store.templates.add`.
+    ``trunk`` is '' when nobody knows it. ``line`` and ``agent`` are the prices it was made under. ``voice_node``: see
+    :func:`ringback.store.templates.add`.
     """
 
     id: int
@@ -161,7 +162,7 @@ _RECORDS = (
         func.coalesce(call.c["keys"], "").label("keys"),
         call.c.intent,
         func.coalesce(call.c.reason, "").label("reason"),
-        trunk.c.name.label("trunk"),
+        func.coalesce(trunk.c.name, "").label("trunk"),
         call.c.recording,
         task.c.template_id,
         template.c.voice_node,
@@ -174,7 +175,8 @@ _RECORDS = (
     .join(account, account.c.id == task.c.account_id)
     .join(application, application.c.id == task.c.application_id)
     .join(template, template.c.id == task.c.template_id)
-    .join(trunk, trunk.c.id == call.c.trunk_id)
+    # A call that was settled after a restore has none.
+    .join(trunk, trunk.c.id == call.c.trunk_id, isouter=True)
     .join(node, node.c.task_id == task.c.id, isouter=True)
     .join(_line, _line.c.id == call.c.tariff_id, isouter=True)
     .join(_agent, _agent.c.id == call.c.agent_tariff_id, isouter=True)

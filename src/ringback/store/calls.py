@@ -15,7 +15,7 @@ from sqlalchemy import exists, select, update
 from ringback.model.breaker import Verdict
 from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 from ringback.model.states import ON_THE_LINE, TASK, CallState
-from ringback.store import breakers, charges, lanes, outbox, redials, routes, tasks
+from ringback.store import breakers, charges, lanes, messages, outbox, redials, routes, tasks
 from ringback.store.breakers import Judged
 from ringback.store.bulk import among, update_rows
 from ringback.store.charges import Charge
@@ -141,7 +141,9 @@ async def ended(
         if left.scalar_one() == 0:
             done.append(task_id)
     await charges.take(tx, charged)
-    await outbox.calls_ended(tx, [row.id for row in held], now_ms)
+    ids = [row.id for row in held]
+    await outbox.calls_ended(tx, ids, now_ms)
+    await messages.calls_ended(tx, ids, now_ms)
     await redials.calls_ended(tx, held, by_id, minute_seconds=minute_seconds)
     return await tasks.finish_done(tx, done, now_ms, minute_seconds=minute_seconds)
 

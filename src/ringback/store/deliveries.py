@@ -13,10 +13,12 @@ from sqlalchemy import and_, case, delete, exists, or_, select, update
 
 from ringback.model.report import Event
 from ringback.store.bulk import among, update_rows
+from ringback.store.outbox import HELD_BACK
+from ringback.store.schema import call
 from ringback.store.schema_reports import report, report_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ringback.store.database import Tx
 
@@ -43,16 +45,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class NotHeld(Exception):
-    """The courier does not hold the receiver any more."""
+_OF_TASKS = (Event.TASK_FINISHED, Event.TASK_CANCELLED, Event.TASK_FAILED)
 
 
 async def claim(tx: Tx, courier: str, now_ms: int, leased_until: int) -> list[int]:
-    """Renew the lease on the receivers that this courier serves, and take those that nobody serves and that have
-    something pending. Returns the ids of all it serves now.
+    """Renew the lease on the receivers that this courier serves, and take those that nobody serves and that
+    something is due for. Returns the ids of all it serves now.
     """
     free = or_(report_endpoint.c.courier.is_(None), report_endpoint.c.leased_until < now_ms)
-    waits = exists().where(report.c.endpoint_id == report_endpoint.c.id, report.c.state == "pending")
+    waits = exists().where(
+        report.c.endpoint_id == report_endpoint.c.id, report.c.state == "pending", report.c.due_at <= now_ms
+    )
     held = await tx.execute(
         update(report_endpoint)
         .where(
@@ -94,6 +97,7 @@ async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: C
         before.c.flow_key == report.c.flow_key,
         before.c.id < report.c.id,
         before.c.state == "pending",
+        before.c.due_at < HELD_BACK,
     )
     waits = case(
         (report.c.barrier, exists(select(before.c.id).where(earlier))),
@@ -129,17 +133,25 @@ async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: C
     ]
 
 
-async def mark(tx: Tx, courier: str, endpoint_id: int, outcomes: Sequence[Outcome], now_ms: int) -> None:
-    """Note what came of tries. Raises :class:`NotHeld`: nothing was noted, and another sends them again."""
-    own = (report_endpoint.c.id == endpoint_id, report_endpoint.c.courier == courier)
-    if await tx.scalar(select(report_endpoint.c.id).where(*own).with_for_update(key_share=True)) is None:
-        raise NotHeld
+async def mark(tx: Tx, courier: str, outcomes: Mapping[int, Sequence[Outcome]], now_ms: int) -> set[int]:
+    """Note what came of tries, by receiver. Returns the receivers that this courier still holds.
+
+    For the others nothing was noted: whoever holds them now sends those reports again.
+    """
+    own = (among(report_endpoint.c.id, sorted(outcomes)), report_endpoint.c.courier == courier)
+    held = set(
+        await tx.scalars(
+            select(report_endpoint.c.id).where(*own).order_by(report_endpoint.c.id).with_for_update(key_share=True)
+        )
+    )
+    told = [one for endpoint_id in sorted(held) for one in outcomes[endpoint_id]]
     pending = select(report.c.id, report.c.attempts).where(
-        among(report.c.id, [one.report_id for one in outcomes]), report.c.state == "pending"
+        among(report.c.id, [one.report_id for one in told]), report.c.state == "pending"
     )
     tried = {row.id: row.attempts for row in await tx.execute(pending)}
-    known = [one for one in outcomes if one.report_id in tried]
+    known = [one for one in told if one.report_id in tried]
     await update_rows(tx, report, [_values(one, tried[one.report_id], now_ms) for one in known])
+    return held
 
 
 async def replay(
@@ -151,14 +163,23 @@ async def replay(
     task_id: int | None = None,
     dead_only: bool = False,
 ) -> int:
-    """Send again, under the same ids, what was delivered or given up. Returns how many."""
+    """Send again, under the same ids, what was delivered or given up. Returns how many.
+
+    ``task_id``: of the task itself, and of its calls.
+    """
     wanted = [report.c.state == "dead" if dead_only else report.c.state != "pending"]
     if report_ids is not None:
         wanted.append(among(report.c.id, report_ids))
     if endpoint_id is not None:
         wanted.append(report.c.endpoint_id == endpoint_id)
     if task_id is not None:
-        wanted.append(report.c.flow_key == task_id)
+        its_calls = select(call.c.id).where(call.c.task_id == task_id)
+        wanted.append(
+            or_(
+                and_(report.c.event.in_(_OF_TASKS), report.c.subject_id == task_id),
+                and_(report.c.event == Event.CALL_ENDED, report.c.subject_id.in_(its_calls)),
+            )
+        )
     done = await tx.execute(
         update(report)
         .where(*wanted)
@@ -168,11 +189,42 @@ async def replay(
     return done.rowcount
 
 
-async def forget_delivered(tx: Tx, before_ms: int, limit: int) -> int:
-    """Take away delivered reports that ended before. Returns how many."""
-    old = select(report.c.id).where(report.c.state == "delivered", report.c.ended_at < before_ms).limit(limit)
-    done = await tx.execute(delete(report).where(report.c.id.in_(old)))
-    return done.rowcount
+async def bring_forward(tx: Tx, courier: str, endpoint_id: int, now_ms: int) -> None:
+    """The receiver is back: what failed while it was away is due now. Only while the courier holds it."""
+    own = (report_endpoint.c.id == endpoint_id, report_endpoint.c.courier == courier)
+    await tx.execute(
+        update(report)
+        .where(
+            report.c.endpoint_id == endpoint_id,
+            report.c.state == "pending",
+            report.c.attempts > 0,
+            report.c.due_at > now_ms,
+            report.c.due_at < HELD_BACK,
+            exists().where(*own),
+        )
+        .values(due_at=now_ms)
+    )
+
+
+async def forget_delivered(tx: Tx, before_ms: int, after_id: int, limit: int) -> int:
+    """Take away delivered reports that ended before, out of the next so many behind an id.
+
+    Returns the id to go on behind; 0 when everything that is old enough has been looked at.
+    """
+    rows = (
+        await tx.execute(
+            select(report.c.id, report.c.state, report.c.created_at, report.c.ended_at)
+            .where(report.c.id > after_id)
+            .order_by(report.c.id)
+            .limit(limit)
+        )
+    ).all()
+    old = [row.id for row in rows if row.state == "delivered" and row.ended_at < before_ms]
+    if old:
+        await tx.execute(delete(report).where(among(report.c.id, old)))
+    # Ids grow with time, but for what was sent again by hand.
+    more = len(rows) == limit and any(row.created_at < before_ms for row in rows)
+    return int(rows[-1].id) if more else 0
 
 
 def _values(one: Outcome, attempts: int, now_ms: int) -> dict[str, object]:

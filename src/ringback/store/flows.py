@@ -171,7 +171,6 @@ async def close_pending_nodes(
         .values(state=state, ended_at=now_ms, due_at=None, reason=reason)
         .returning(node.c.id)
     )
-    await outbox.no_more_rounds(tx, flow_id, now_ms)
     await outbox.nodes_changed(tx, Event.NODE_COMPLETED, sorted(row.id for row in ended), now_ms)
 
 
@@ -214,6 +213,7 @@ async def _cancel_from_node(tx: Tx, account_id: int, node_id: int, now_ms: int) 
         if state is None:
             raise FlowNotFound(f"there is no node {node_id}")
         raise FlowWrongState(f"node {node_id} is {_words(state)}; only a pending node can be cancelled")
+    await outbox.nodes_changed(tx, Event.NODE_COMPLETED, [node_id], now_ms)
     await close_pending_nodes(tx, flow_id, FlowState.CANCELLED, now_ms, from_position=cancelled)
     await close_after_cancel(tx, flow_id, now_ms)
 

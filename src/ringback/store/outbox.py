@@ -10,12 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, exists, false, func, insert, literal, or_, select
+from sqlalchemy import and_, case, delete, exists, false, func, insert, literal, not_, or_, select, update
 
+from ringback.model.audience import RecallType
 from ringback.model.billing import money_text
 from ringback.model.outcome import FAILED_OUTCOMES
 from ringback.model.report import CALL_FORMS, Event, Form
 from ringback.model.states import FlowState
+from ringback.model.task import TaskKind
 from ringback.store.bulk import among
 from ringback.store.schema import call, flow, node, task
 from ringback.store.schema_reports import report, report_endpoint
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from ringback.store.database import Tx
 
+#: When a result is due that waits for the next one of its number: never, and nothing waits for it.
+HELD_BACK = 1 << 62
+
 _later = node.alias("later")
 _own_flow = flow.alias("own_flow")  # of which the task is a round
 _hanging = flow.alias("hanging")  # that hangs on the task
@@ -35,39 +40,70 @@ _flow_key = func.coalesce(_own_flow.c.parent_task_id, task.c.id)
 
 
 async def calls_ended(tx: Tx, call_ids: Collection[int], now_ms: int) -> None:
-    """Calls have ended: all that they changed is in this transaction. Of a task that reports last results only, a
-    failed call that a later round may call again is passed over.
+    """Calls have ended: all that they changed is in this transaction.
+
+    Of a task that reports last results only, a result waits on the outbox while a later round may call the number
+    again. The next result of the number takes its place, or the end of the flow lets it go.
     """
     if await _somebody_listens(tx):
-        called_again = exists().where(
-            _later.c.flow_id == func.coalesce(_own_flow.c.id, _hanging.c.id), _later.c.state == FlowState.PENDING
+        await _take_back_earlier(tx, call_ids)
+        await _insert_calls(tx, call_ids, now_ms)
+
+
+async def _take_back_earlier(tx: Tx, call_ids: Collection[int]) -> None:
+    """Results that wait for the next one of their number, which is among these calls."""
+    ended = await tx.execute(
+        select(call.c.callee, task.c.account_id, _flow_key.label("flow_key"))
+        .join(task, task.c.id == call.c.task_id)
+        .join(node, node.c.task_id == task.c.id)
+        .join(_own_flow, _own_flow.c.id == node.c.flow_id)
+        .where(among(call.c.id, call_ids), task.c.report_last)
+    )
+    rows = ended.all()
+    if not rows:
+        return
+    here = {(row.flow_key, row.callee) for row in rows}
+    held = await tx.execute(
+        select(report.c.id, report.c.flow_key, call.c.callee)
+        .join(call, call.c.id == report.c.subject_id)
+        .where(
+            *_held_of({row.account_id for row in rows}, {row.flow_key for row in rows}),
+            report.c.event == Event.CALL_ENDED,
         )
-        not_the_last = and_(task.c.report_last, call.c.outcome.in_(sorted(FAILED_OUTCOMES)), called_again)
-        await _insert_calls(tx, among(call.c.id, call_ids), ~not_the_last, now_ms)
-
-
-async def no_more_rounds(tx: Tx, flow_id: int, now_ms: int) -> None:
-    """A flow has no round left to start: failed calls of the last one that were passed over are reported now."""
-    if not await _somebody_listens(tx):
-        return
-    waits = await tx.scalar(
-        select(node.c.id).where(node.c.flow_id == flow_id, node.c.state == FlowState.PENDING).limit(1)
     )
-    if waits is not None:
-        return
-    ran = select(node.c.task_id).where(node.c.flow_id == flow_id, node.c.task_id.is_not(None))
-    last = await tx.scalar(ran.order_by(node.c.position.desc()).limit(1))
-    if last is None:
-        last = await tx.scalar(select(flow.c.parent_task_id).where(flow.c.id == flow_id))
-    passed_over = and_(
-        task.c.report_last,
-        call.c.outcome.in_(sorted(FAILED_OUTCOMES)),
-        ~exists().where(report.c.subject_id == call.c.id, report.c.event == Event.CALL_ENDED),
+    replaced = [row.id for row in held if (row.flow_key, row.callee) in here]
+    if replaced:
+        await tx.execute(delete(report).where(among(report.c.id, replaced)))
+
+
+async def _let_go(tx: Tx, flow_ids: Sequence[int], now_ms: int) -> None:
+    """No later round calls anybody of these flows: what waited for it may be sent."""
+    rows = (await tx.execute(select(flow.c.account_id, flow.c.parent_task_id).where(flow.c.id.in_(flow_ids)))).all()
+    held = _held_of({row.account_id for row in rows}, {row.parent_task_id for row in rows})
+    await tx.execute(update(report).where(*held).values(due_at=now_ms, created_at=now_ms))
+
+
+def _held_of(account_ids: Collection[int], flow_keys: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    """Results of these flows that wait for the next one of their number."""
+    receivers = select(report_endpoint.c.id).where(report_endpoint.c.account_id.in_(account_ids))
+    return (
+        report.c.endpoint_id.in_(receivers),
+        report.c.flow_key.in_(flow_keys),
+        report.c.state == "pending",
+        report.c.due_at == HELD_BACK,
     )
-    await _insert_calls(tx, and_(call.c.task_id == last, call.c.ended_at.is_not(None)), passed_over, now_ms)
 
 
-async def _insert_calls(tx: Tx, which: ColumnElement[bool], also: ColumnElement[bool], now_ms: int) -> None:
+async def _insert_calls(tx: Tx, call_ids: Collection[int], now_ms: int) -> None:
+    of_flow = func.coalesce(_own_flow.c.id, _hanging.c.id)
+    more_rounds = exists().where(_later.c.flow_id == of_flow, _later.c.state == FlowState.PENDING)
+    # Where other than failed calls are recalled, any may be.
+    only_failed = and_(
+        func.coalesce(_own_flow.c.recall_type, _hanging.c.recall_type) == int(RecallType.FAILED),
+        func.json_array_length(func.coalesce(_own_flow.c.recall_intents, _hanging.c.recall_intents)) == 0,
+    )
+    may_be_called = or_(call.c.outcome.in_(sorted(FAILED_OUTCOMES)), not_(only_failed))
+    due_at = case((and_(task.c.report_last, more_rounds, may_be_called), literal(HELD_BACK)), else_=literal(now_ms))
     await tx.execute(
         insert(report).from_select(
             ["endpoint_id", "event", "subject_id", "flow_key", "barrier", "created_at", "due_at"],
@@ -78,18 +114,23 @@ async def _insert_calls(tx: Tx, which: ColumnElement[bool], also: ColumnElement[
                 _flow_key,
                 false(),
                 literal(now_ms),
-                literal(now_ms),
+                due_at,
             )
             .select_from(call)
             .join(task, task.c.id == call.c.task_id)
-            .join(report_endpoint, _wants(Event.CALL_ENDED, *CALL_FORMS, Form.EVENTS))
+            .join(report_endpoint, wants(Event.CALL_ENDED, *CALL_FORMS, Form.EVENTS))
             .join(node, node.c.task_id == task.c.id, isouter=True)
             .join(_own_flow, _own_flow.c.id == node.c.flow_id, isouter=True)
             .join(_hanging, _hanging.c.parent_task_id == task.c.id, isouter=True)
-            .where(which, also)
+            .where(among(call.c.id, call_ids), _of_form())
             .order_by(call.c.id, report_endpoint.c.id),
         )
     )
+
+
+def _of_form() -> ColumnElement[bool]:
+    """The agents' report knows calls of agents only; the voice reports have a type for each kind of call."""
+    return or_(report_endpoint.c.form != Form.AGENT, task.c.kind.in_([TaskKind.AGENT, TaskKind.JOB]))
 
 
 async def tasks_changed(tx: Tx, event: Event, task_ids: Sequence[int], now_ms: int) -> None:
@@ -118,7 +159,7 @@ async def tasks_changed(tx: Tx, event: Event, task_ids: Sequence[int], now_ms: i
             _flow_key.label("flow_key"),
         )
         .select_from(task)
-        .join(report_endpoint, _wants(event, Form.EVENTS))
+        .join(report_endpoint, wants(event, Form.EVENTS))
         .join(node, node.c.task_id == task.c.id, isouter=True)
         .join(_own_flow, _own_flow.c.id == node.c.flow_id, isouter=True)
         .where(task.c.id.in_(task_ids))
@@ -154,9 +195,10 @@ async def nodes_changed(tx: Tx, event: Event, node_ids: Sequence[int], now_ms: i
         .select_from(node)
         .join(_own_flow, _own_flow.c.id == node.c.flow_id)
         .join(task, task.c.id == _own_flow.c.parent_task_id)
-        .join(report_endpoint, _wants(event, Form.EVENTS))
+        .join(report_endpoint, wants(event, Form.EVENTS))
         .where(node.c.id.in_(node_ids))
-        .order_by(node.c.id, report_endpoint.c.id)
+        # An edited flow may have given a first round a later id.
+        .order_by(node.c.flow_id, node.c.position, report_endpoint.c.id)
     )
     names = ("state", "reason", "task_id", "template_id", "qualified")
     told = []
@@ -171,6 +213,7 @@ async def flows_completed(tx: Tx, flow_ids: Sequence[int], now_ms: int) -> None:
     """Flows are over, in whatever state."""
     if not flow_ids or not await _somebody_listens(tx):
         return
+    await _let_go(tx, flow_ids, now_ms)
     rows = await tx.execute(
         select(
             report_endpoint.c.id.label("endpoint_id"),
@@ -182,7 +225,7 @@ async def flows_completed(tx: Tx, flow_ids: Sequence[int], now_ms: int) -> None:
         )
         .select_from(flow)
         .join(task, task.c.id == flow.c.parent_task_id)
-        .join(report_endpoint, _wants(Event.FLOW_COMPLETED, Form.EVENTS))
+        .join(report_endpoint, wants(Event.FLOW_COMPLETED, Form.EVENTS))
         .where(flow.c.id.in_(flow_ids))
         .order_by(flow.c.id, report_endpoint.c.id)
     )
@@ -191,30 +234,6 @@ async def flows_completed(tx: Tx, flow_ids: Sequence[int], now_ms: int) -> None:
         for row in rows
     ]
     await _insert(tx, Event.FLOW_COMPLETED, told, now_ms)
-
-
-async def messages(tx: Tx, wanted: Sequence[tuple[int, str, int]], now_ms: int) -> None:
-    """Text messages after calls that have just ended: (call id, body as JSON, when to send it in epoch ms)."""
-    if not wanted or not await _somebody_listens(tx):
-        return
-    rows = await tx.execute(
-        select(func.min(report_endpoint.c.id).label("endpoint_id"), call.c.id)
-        .select_from(call)
-        .join(task, task.c.id == call.c.task_id)
-        .join(report_endpoint, _wants(Event.SMS, Form.SMS))
-        .where(among(call.c.id, [call_id for call_id, _, _ in wanted]))
-        .group_by(call.c.id)
-    )
-    provider = {row.id: row.endpoint_id for row in rows}
-    values = [
-        # In no order with anything: each is its own flow.
-        _row(provider[call_id], Event.SMS, call_id, flow_key=-call_id, body=body, now_ms=now_ms)
-        | {"barrier": False, "due_at": due_at}
-        for call_id, body, due_at in wanted
-        if call_id in provider
-    ]
-    if values:
-        await tx.execute(insert(report), values)
 
 
 async def _insert(tx: Tx, event: Event, told: Sequence[tuple[Any, int, dict[str, Any]]], now_ms: int) -> None:
@@ -254,7 +273,7 @@ async def _somebody_listens(tx: Tx) -> bool:
     return await tx.scalar(select(report_endpoint.c.id).limit(1)) is not None
 
 
-def _wants(event: Event, *forms: Form) -> ColumnElement[bool]:
+def wants(event: Event, *forms: Form) -> ColumnElement[bool]:
     """The receivers of a task's account, in one of the forms, that want the event; disabled ones too, which get it when
     they are enabled again.
     """

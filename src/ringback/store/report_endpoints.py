@@ -92,6 +92,8 @@ async def everyone(tx: Tx, account_id: int | None = None) -> list[Endpoint]:
 
 async def remove(tx: Tx, endpoint_id: int) -> bool:
     """Take it away with all its reports. False when there is none."""
+    # Whoever writes a report for it at this moment is waited for.
+    await tx.execute(select(report_endpoint.c.id).where(report_endpoint.c.id == endpoint_id).with_for_update())
     await tx.execute(delete(report).where(report.c.endpoint_id == endpoint_id))
     done = await tx.execute(delete(report_endpoint).where(report_endpoint.c.id == endpoint_id))
     return done.rowcount == 1
@@ -108,7 +110,7 @@ async def disable(tx: Tx, endpoint_id: int, reason: str, now_ms: int) -> bool:
 
 
 async def enable(tx: Tx, endpoint_id: int, now_ms: int) -> bool:
-    """Send to it again, everything that is pending at once. False when there is none."""
+    """Send to it again, at once what has been tried before. False when there is none."""
     done = await tx.execute(
         update(report_endpoint)
         .where(report_endpoint.c.id == endpoint_id)
@@ -116,7 +118,12 @@ async def enable(tx: Tx, endpoint_id: int, now_ms: int) -> bool:
     )
     await tx.execute(
         update(report)
-        .where(report.c.endpoint_id == endpoint_id, report.c.state == "pending", report.c.due_at > now_ms)
+        .where(
+            report.c.endpoint_id == endpoint_id,
+            report.c.state == "pending",
+            report.c.due_at > now_ms,
+            report.c.attempts > 0,
+        )
         .values(due_at=now_ms)
     )
     return done.rowcount == 1

@@ -17,7 +17,7 @@ from ringback.model.flow import due_at
 from ringback.model.outcome import Outcome
 from ringback.model.routing import rewritten
 from ringback.model.states import ON_THE_LINE, CallState, FlowState, TaskState
-from ringback.store import calls, dialects, lanes, node_start, provenance, submission, tasks, workers
+from ringback.store import calls, dialects, lanes, node_start, outbox, provenance, submission, tasks, workers
 from ringback.store.calls import CallResult
 from ringback.store.provenance import Lost
 from ringback.store.schema import call, flow, node, task, trunk
@@ -220,9 +220,11 @@ class _Settling:
                 .values(state=CallState.DIALLING, worker_id=self._worker_id, trunk_id=0)
             )
             ended += taken.rowcount
+        mine = (call.c.task_id == task_id, call.c.state == CallState.DIALLING, call.c.worker_id == self._worker_id)
+        ids = list(await self._tx.scalars(select(call.c.id).where(*mine)))
         await self._tx.execute(
             update(call)
-            .where(call.c.task_id == task_id, call.c.state == CallState.DIALLING, call.c.worker_id == self._worker_id)
+            .where(*mine)
             .values(state=CallState.ENDED, outcome=Outcome.UNKNOWN, ended_at=self._now_ms, keys="", reason=self._reason)
         )
         if ended:
@@ -232,6 +234,7 @@ class _Settling:
                 .values(queued=task.c.queued - ended, failed=task.c.failed + ended, modified_at=self._now_ms)
             )
             await lanes.recount(self._tx, task_id)
+            await outbox.calls_ended(self._tx, ids, self._now_ms)
         self.settled.ended += ended
         return count - ended
 
