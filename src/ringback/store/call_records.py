@@ -161,7 +161,8 @@ _RECORDS = (
         func.coalesce(call.c["keys"], "").label("keys"),
         call.c.intent,
         func.coalesce(call.c.reason, "").label("reason"),
-        trunk.c.name.label("trunk"),
+        # One that was settled after a restore went through a trunk that nobody knows.
+        func.coalesce(trunk.c.name, "").label("trunk"),
         call.c.recording,
         task.c.template_id,
         template.c.voice_node,
@@ -174,7 +175,7 @@ _RECORDS = (
     .join(account, account.c.id == task.c.account_id)
     .join(application, application.c.id == task.c.application_id)
     .join(template, template.c.id == task.c.template_id)
-    .join(trunk, trunk.c.id == call.c.trunk_id)
+    .join(trunk, trunk.c.id == call.c.trunk_id, isouter=True)
     .join(node, node.c.task_id == task.c.id, isouter=True)
     .join(_line, _line.c.id == call.c.tariff_id, isouter=True)
     .join(_agent, _agent.c.id == call.c.agent_tariff_id, isouter=True)
