@@ -12,7 +12,7 @@ ALONE := tests/telephony tests/e2e tests/chaos
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-engine bench-intake bench-telephony fuzz-door chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-api bench-engine bench-intake bench-telephony fuzz-door chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ $(BENCH_READY): requirements/bench.txt
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.txt
 	@touch $(BENCH_READY)
+
+bench-api: install ## The vendor's queries and new tasks, beside an empty endpoint and the bare work (3 minutes)
+	$(BIN)/python -m bench.api
 
 bench-intake: install ## Time and memory of taking 200,000 numbers, beside the bare work
 	$(BIN)/python -m bench.intake

@@ -26,7 +26,7 @@ ROUNDS = 3
 KEY, SECRET = "benchkey", "benchsecret"
 
 
-def body(name: str, template_id: int) -> bytes:
+def body(name: str, template_id: int, numbers: int = NUMBERS) -> bytes:
     """The request of one task; the numbers are spread over ten countries."""
     countries = ("4930", "3312", "3906", "34911", "81312", "861390", "5511", "1212", "44207", "628")
     infos = [
@@ -35,7 +35,7 @@ def body(name: str, template_id: int) -> bytes:
             "text1": f"Customer {index}",
             "text2": f"{index * 7 % 1000}.00",
         }
-        for index in range(NUMBERS)
+        for index in range(numbers)
     ]
     request = {"appId": "default", "taskName": name, "agentId": template_id, "sendTime": "2099-01-01 00:00:00"}
     return json.dumps({**request, "numberInfoList": infos}).encode()

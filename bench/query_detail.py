@@ -8,20 +8,21 @@ machine hurts both alike; what counts is their ratio. The larger database holds 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from litestar import post
 
+from bench.asking import Question, Rate, turn
 from bench.dialling import ROOT, Dialling
-from bench.engine_rig import KEY, SECRET, Rig, rig, share
-from bench.processes import cpu_seconds
+from bench.engine_rig import Rig, rig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.figures import Report
     from tests.parts.postgres_process import PostgresProcess
 
@@ -42,16 +43,16 @@ def run(report: Report, server: PostgresProcess, scale: float = 1.0) -> None:
     found: dict[str, float] = {}
     for name, flows in FLOWS.items():
         turns, dialled = asyncio.run(_measured(server, max(100, round(flows * scale))))
-        empty, detail = (Rate(*map(statistics.median, zip(*of, strict=True))) for of in zip(*turns, strict=True))
+        empty, ours = (Rate(*map(statistics.median, zip(*of, strict=True))) for of in zip(*turns, strict=True))
         report.figure(f"detail_{name}_empty_endpoint", empty.clock, "requests/s")
-        report.figure(f"detail_{name}", detail.clock, "requests/s")
-        found[name] = statistics.median(ours.clock / nothing.clock for nothing, ours in turns)
+        report.figure(f"detail_{name}", ours.clock, "requests/s")
+        found[name] = statistics.median(one.clock / beside.clock for beside, one in turns)
         report.figure(f"detail_{name}_ratio", found[name], "times", goal=0.4, better="more")
         # The client takes its share of the machine: this is without it.
-        ratio = statistics.median(ours.processor / nothing.processor for nothing, ours in turns)
+        ratio = statistics.median(one.processor / beside.processor for beside, one in turns)
         report.figure(f"detail_{name}_processor_ratio", ratio, "times")
         report.figure(f"detail_{name}_empty_endpoint_p99", 1_000 * empty.late, "ms")
-        report.figure(f"detail_{name}_p99", 1_000 * detail.late, "ms")
+        report.figure(f"detail_{name}_p99", 1_000 * ours.late, "ms")
         report.figure(f"detail_{name}_dialled_meanwhile", dialled, "calls/s")
     report.figure("detail_tenth_beside_full", found["tenth"] / found["full"], "times", goal=1.2)
 
@@ -116,81 +117,29 @@ async def _fill(here: Rig, flows: int) -> None:
         await sql.execute("SELECT setval(pg_get_serial_sequence('task', 'id'), $1::bigint)", flows)
 
 
-class Rate(NamedTuple):
-    """Requests a second of the clock, and of the server's own processor time; and the 99th percentile, seconds."""
-
-    clock: float
-    processor: float
-    late: float
-
-
 async def _turns(pid: int, port: int, count: int) -> list[tuple[Rate, Rate]]:
     """Those of the empty endpoint and of ours, each with the one beside it."""
 
-    async def turn(path: str) -> Rate:
-        before = cpu_seconds(pid)
-        started = time.perf_counter()
-        took = await _turn(port, path, count, started + TURN_SECONDS)
-        clock, processor = time.perf_counter() - started, cpu_seconds(pid) - before
-        return Rate(len(took) / clock, len(took) / processor, share(took, 0.99))
+    async def asked(question: Question) -> Rate:
+        return await turn(pid, port, question, connections=CONNECTIONS, seconds=TURN_SECONDS)
 
     # The first turn warms up.
-    return [(await turn(EMPTY), await turn(DETAIL)) for _ in range(TURNS + 1)][1:]
+    return [(await asked(nothing(count)), await asked(detail(count))) for _ in range(TURNS + 1)][1:]
 
 
-async def _turn(port: int, path: str, count: int, until: float) -> list[float]:
-    """Ask again and again on many connections. Returns how long each answer took, seconds."""
-    loop = asyncio.get_running_loop()
-    asking = [_Asking(path, count, until, random.Random(number)) for number in range(CONNECTIONS)]
-    for one in asking:
-        await loop.create_connection(lambda one=one: one, "127.0.0.1", port)  # type: ignore[misc]  # bound at once
-    return [took for of in await asyncio.gather(*(one.done for one in asking)) for took in of]
+def detail(flows: int) -> Question:
+    """``queryDetail`` of any of so many flows."""
+    return Question(DETAIL, _key_ids(flows), lambda sent, answer: b'"data":%s,' % sent[:-1] in answer)
 
 
-class _Asking(asyncio.Protocol):
-    """One kept connection: the next request goes out when the answer to the last one is in."""
+def nothing(flows: int) -> Question:
+    """The same, of the empty endpoint."""
+    return Question(EMPTY, _key_ids(flows), lambda _, __: True)
 
-    def __init__(self, path: str, count: int, until: float, chosen: random.Random) -> None:
-        stamp = str(int(time.time()))
-        sign = hashlib.md5(f"{KEY}{SECRET}{stamp}".encode()).hexdigest()
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Api-Key: {KEY}\r\nTimestamp: {stamp}\r\nSign: {sign}\r\nContent-Length: "
-        ).encode()
-        self._checked = path == DETAIL
-        self._count, self._until, self._chosen = count, until, chosen
-        self._answers: list[float] = []
-        self._asked = 0.0
-        self._key = 0
-        self._received = b""
-        self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, content = self._received.partition(b"\r\n\r\n")
-        if not end or len(content) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
-            return
-        if self._checked and b'"data":{"keyId":%d,' % self._key not in content:
-            self.done.set_exception(RuntimeError(f"not the answer: {content!r}"))
-            return
-        self._received = b""
-        now = time.perf_counter()
-        self._answers.append(now - self._asked)
-        if now < self._until:
-            self._ask()
-        else:
-            self._transport.close()
-            self.done.set_result(self._answers)
-
-    def _ask(self) -> None:
-        self._key = self._chosen.randint(1, self._count)
-        body = b'{"keyId":%d}' % self._key
-        self._asked = time.perf_counter()
-        self._transport.write(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
+def _key_ids(flows: int) -> Callable[[], bytes]:
+    chosen = random.Random(flows)
+    return lambda: b'{"keyId":%d}' % chosen.randint(1, flows)
 
 
 async def serve(url: str) -> None:

@@ -80,12 +80,22 @@ def test_commands_of_the_page(tmp_path: Path) -> None:
     assert _states(Campaign(there, SANDBOX), task_id).count("queued") == by_none
 
 
+def test_prices_and_balances_as_printed(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, SANDBOX)
+    campaign.run("account", "create", "acme")
+    campaign.run("trunk", "add", "carrier", "--to", "127.0.0.1:5060")
+    (commands,) = blocks("Prices and balances")
+    said = shell(tmp_path, commands)
+    assert "trunk carrier  0.023625 a minute, 20+20" in said
+    assert said.endswith("35 EUR\n")
+
+
 def _states(campaign: Campaign, task_id: int) -> list[str]:
     return [call["state"] for call in campaign.calls(task_id)]
 
 
 def test_every_command_of_the_page_is_a_command() -> None:
     for line in re.findall(r"`(ringback [^`]*)`", PAGE):
-        assert line.split()[1] in {"backup", "settle", "serve", "calls", "task"}, line
+        assert line.split()[1] in {"backup", "settle", "serve", "calls", "task", "balance", "account"}, line
     assert "ringback_held" in (ROOT / "src" / "ringback" / "api" / "metrics.py").read_text()
     assert json.dumps(".ringback") in (ROOT / "src" / "ringback" / "settings.py").read_text()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from ringback.model.billing import Tariff
 from ringback.model.outcome import Outcome
-from ringback.store import accounts, calls, tariffs
+from ringback.store import accounts, call_records, calls, tariffs
 from ringback.store.calls import CallResult
 from tests.store.rig import Database, Rig
 
@@ -136,5 +138,41 @@ def test_the_account_pays_what_its_calls_cost(database: Database) -> None:
             paid += cost
             assert (await rig.task(task_id)).cost_micros == cost
             assert await balance(rig) == 10**12 - paid
+
+    database.run(story)
+
+
+@pytest.mark.enable_socket
+def test_a_lease_waits_for_what_uses_up_the_balance(postgres_database: Database) -> None:
+    """Results of another engine hold none of this one's trunks: the account's row is where they meet."""
+
+    async def story(rig: Rig) -> None:
+        await price(rig, MINUTE, balance=600_000)
+        await rig.new_task(1)
+        async with rig.store.write() as tx:
+            await accounts.add_to_balance(tx, rig.account, -600_000)
+            leasing = asyncio.create_task(rig.lease_batch())
+            # Without the lock the lease would be done, with the balance of before.
+            while not leasing.done():
+                if await rig.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                    break
+        assert (await leasing).leases == []
+
+    postgres_database.run(story)
+
+
+def test_a_call_settled_after_a_restore_has_a_record(database: Database) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.new_task(1)
+        (lease,) = await rig.lease(1)
+        await end(rig, answered(rig, lease.call_id, None))
+        async with rig.store.read() as tx:
+            before = (await call_records.by_ids(tx, [lease.call_id]))[lease.call_id]
+        # Trunk 0: nobody knows which it was.
+        await rig.run_sql("UPDATE call SET trunk_id = 0 WHERE id = :id", id=lease.call_id)
+        async with rig.store.read() as tx:
+            after = (await call_records.by_ids(tx, [lease.call_id]))[lease.call_id]
+        assert before.trunk
+        assert (after.trunk, after.callee, after.outcome) == ("", before.callee, Outcome.BUSY)
 
     database.run(story)

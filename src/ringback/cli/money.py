@@ -103,8 +103,12 @@ def put(
     async def work() -> None:
         if none and amount is not None:
             raise UserError("--none: there is an AMOUNT too")
+        if amount is None and not none and currency is None:
+            raise UserError("give AMOUNT, --none or --currency")
         micros = None if amount is None else _amount(amount)
-        if currency is not None and not (len(currency) == 3 and currency.isascii() and currency.isupper()):
+        if currency is not None and not (
+            len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()
+        ):
             raise UserError("--currency must be three capital letters")
         async with opened(settings()) as store:
             async with store.write() as tx:
@@ -143,9 +147,17 @@ def _tariff(rate: str | None, period: str, *, free: bool) -> Tariff | None:
     except ValueError as error:
         raise UserError(f"--period {error}") from None
     try:
-        return Tariff(parse_money(rate), *steps)
+        micros = parse_money(rate)
     except ValueError as error:
-        raise UserError(f"--rate, --period: {error}") from None
+        raise UserError(f"--rate {error}") from None
+    try:
+        Tariff(micros, 1, 1)
+    except ValueError as error:
+        raise UserError(f"--rate: {error}") from None
+    try:
+        return Tariff(micros, *steps)
+    except ValueError as error:
+        raise UserError(f"--period: {error}") from None
 
 
 def _amount(text: str) -> int:

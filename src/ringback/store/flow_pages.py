@@ -43,12 +43,18 @@ async def page(
     ``parent`` is a part of the parent task's name, or the parent task's id.
     """
     wanted: list[Any] = [flow.c.account_id == account_id, flow.c.created_at.between(created_from, created_to)]
+    source = flow.join(task, task.c.id == flow.c.parent_task_id)
+    # Counting and passing over read the flows alone: nothing is looked up for those that are not shown.
+    chosen_from: Any = flow
     if parent:
         named = task.c.name.icontains(parent, autoescape=True)
         by_id = parent.isascii() and parent.isdecimal() and len(parent) <= 18
         wanted.append(or_(named, task.c.id == int(parent)) if by_id else named)
-    source = flow.join(task, task.c.id == flow.c.parent_task_id)
-    total = await tx.scalar(select(func.count()).select_from(source).where(*wanted))
+        chosen_from = source
+    total = await tx.scalar(select(func.count()).select_from(chosen_from).where(*wanted))
+    shown = (
+        select(flow.c.id).select_from(chosen_from).where(*wanted).order_by(flow.c.id.desc()).limit(limit).offset(offset)
+    )
     finished = (
         select(func.count())
         .where(node.c.flow_id == flow.c.id, node.c.state == FlowState.COMPLETED)
@@ -68,9 +74,7 @@ async def page(
             flow.c.created_at,
         )
         .select_from(source)
-        .where(*wanted)
+        .where(flow.c.id.in_(shown))
         .order_by(flow.c.id.desc())
-        .limit(limit)
-        .offset(offset)
     )
     return total or 0, [msgspec.convert(row, FlowRow, from_attributes=True) for row in rows]

@@ -107,13 +107,18 @@ async def runnable_tasks(tx: Tx, trunks: Sequence[Any], *, lock: bool = True) ->
 
 
 async def account_views(tx: Tx, runnable: list[Runnable], *, lock: bool = True) -> list[AccountView]:
-    """What the plan needs of the accounts; one with a limit is locked, for other engines may carry its calls too."""
+    """What the plan needs of the accounts. One with a limit or a balance is locked, for other engines may carry its
+    calls too, and their results may have used up its balance since it was read.
+    """
     limited = sorted({one.account_id for one in runnable if one.account_lines is not None})
+    balances = {one.account_id: one.account_balance_micros for one in runnable}
+    guarded = sorted({*limited, *(key for key, balance in balances.items() if balance is not None)})
+    if lock and guarded:
+        own = select(account.c.id, account.c.balance_micros).where(account.c.id.in_(guarded)).order_by(account.c.id)
+        for row in await tx.execute(own.with_for_update(key_share=True)):
+            balances[row.id] = row.balance_micros
     active: dict[int, int] = {}
     if limited:
-        if lock:
-            own = select(account.c.id).where(account.c.id.in_(limited)).order_by(account.c.id)
-            await tx.execute(own.with_for_update(key_share=True))
         rows = await tx.execute(
             select(task.c.account_id, func.sum(task.c.active).label("active"))
             .where(task.c.account_id.in_(limited), task.c.active > 0)
@@ -126,7 +131,7 @@ async def account_views(tx: Tx, runnable: list[Runnable], *, lock: bool = True) 
             lines=one.account_lines,
             active=active.get(one.account_id, 0),
             served_us=one.account_served_us,
-            stopped=why_stopped(one.account_balance_micros),
+            stopped=why_stopped(balances[one.account_id]),
         )
         for one in runnable
     }
