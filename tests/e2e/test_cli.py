@@ -51,6 +51,11 @@ def test_account_trunk_template(tmp_path: Path) -> None:
     template = ringback("template", "add", str(_template(tmp_path)), folder=tmp_path)
     assert template.stdout.splitlines()[-1] == "1"
     assert ringback("template", "check", str(_template(tmp_path)), folder=tmp_path).returncode == 0
+    silent = tmp_path / "silent.yaml"
+    silent.write_text("language: tlh\nsteps:\n  - say: nuqneH\n")
+    for command in ("add", "check"):
+        _fails(tmp_path, "template", command, str(silent), text="language: espeak-ng has no voice for 'tlh' here")
+    assert "silent" not in ringback("template", "list", folder=tmp_path).stdout
     assert ringback("template", "retire", "1", folder=tmp_path).returncode == 0
     assert "(retired)" in ringback("template", "list", folder=tmp_path).stdout
 

@@ -16,6 +16,7 @@ from ringback.cli.server import Server
 from ringback.cli.vendor_client import VendorClient
 from ringback.clock import Clock, RealClock
 from ringback.store import accounts, templates
+from ringback.voice.languages import why_silent
 from ringback.voice.load import TemplateError, load_template
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ async def _add_templates(store: Store, asked: Campaign, folder: Path, clock: Clo
                 loaded = load_template(folder / name)
             except TemplateError as error:
                 raise UserError(f"template {name}\n{error}") from None
+            if silent := why_silent(loaded.template):
+                raise UserError(f"template {name}: language: {silent}")
             async with store.write() as tx:
                 ids[name] = await templates.add(
                     tx, loaded.template, loaded.audio, account_id=None, now_ms=clock.now_ms()

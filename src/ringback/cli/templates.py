@@ -9,12 +9,20 @@ import typer
 
 from ringback.cli.common import MAX_ID, UserError, opened, run, settings
 from ringback.clock import RealClock
+from ringback.model.template import Template
 from ringback.store import accounts, templates
 from ringback.voice.languages import why_silent
 from ringback.voice.load import TemplateError, load_template
 from ringback.voice.speech import installed_voice
 
 app = typer.Typer(help="Agent templates.", no_args_is_help=True)
+
+
+def _refuse_silent(file: Path, template: Template) -> None:
+    """End with a clear line when no voice here speaks the template's language: a call would be too late."""
+    if silent := why_silent(template):
+        typer.echo(f"{file}: language: {silent}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("add")
@@ -28,8 +36,7 @@ def add(
     except TemplateError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    if silent := why_silent(loaded.template):
-        raise UserError(f"{file}: language: {silent}")
+    _refuse_silent(file, loaded.template)
 
     async def work() -> int:
         async with opened(settings()) as store, store.write() as tx:
@@ -57,8 +64,7 @@ def check(file: Annotated[Path, typer.Argument(help="The template, a YAML file."
     except TemplateError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    if silent := why_silent(loaded.template):
-        raise UserError(f"{file}: language: {silent}")
+    _refuse_silent(file, loaded.template)
     used = ", ".join(loaded.template.text_variables()) or "none"
     intents = ", ".join(loaded.template.intents()) or "none"
     typer.echo(f"{file}: good. Text variables: {used}. Intents: {intents}.")
