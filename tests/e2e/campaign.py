@@ -39,6 +39,14 @@ class Campaign:
         self.run("trunk", "add", "out", "--to", f"127.0.0.1:{carrier_port}", *limits)
         self.template_id = int(self.run("template", "add", "t.yaml").splitlines()[-1])
 
+    def vendor_of_new_account(self, server: Program) -> Vendor:
+        """A client of a server in the sandbox, which makes its trunk by itself, with an account and a template."""
+        (self.folder / "t.yaml").write_text(TEMPLATE)
+        vendor = self.vendor(server)
+        self.run("account", "create", "me", "--api-key", "key1", "--api-secret", "secret1")
+        self.template_id = int(self.run("template", "add", "t.yaml").splitlines()[-1])
+        return vendor
+
     def vendor(self, server: Program) -> Vendor:
         """A client of the running server."""
         return Vendor(server.line_with("ringback listening on ").split()[-1], "key1", "secret1")

@@ -1,0 +1,115 @@
+"""A receiver of reports on loopback that fails in every way that one can fail, and says what it has taken."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections import Counter
+from typing import Any, Self
+
+#: What it does with a request, one after the other; between two of them it takes some.
+FAILURES = (
+    "reset",
+    "hang up in the middle of the answer",
+    "500",
+    "503 seconds",
+    "503 date",
+    "429",
+    "302",
+    "400",
+    "no HTTP",
+    "huge answer",
+    "slow",
+    "hang",
+)
+#: Requests that are taken between two failures.
+TAKEN_BETWEEN = 2
+
+
+class Receiver:
+    """Listens on a free port. Failures come in turn, as long as there are any."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/reports"
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._left = list(FAILURES)
+        self._closing = threading.Event()
+        self.failed: Counter[str] = Counter()
+        #: How often each report was taken, by its id; and what it said.
+        self.taken: Counter[str] = Counter()
+        self.bodies: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._listening.close()
+
+    @property
+    def done_failing(self) -> bool:
+        """Whether every failure has had its turn."""
+        return not self._left
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            reader = connection.makefile("rb")
+            while True:
+                headers: dict[str, str] = {}
+                if not reader.readline().startswith(b"POST "):
+                    return
+                while (line := reader.readline().strip()) != b"":
+                    name, _, value = line.decode().partition(":")
+                    headers[name.lower()] = value.strip()
+                body = reader.read(int(headers["content-length"]))
+                with self._lock:
+                    self._requests += 1
+                    how = self._left.pop(0) if self._left and self._requests % (TAKEN_BETWEEN + 1) == 0 else "200"
+                    if how == "200" or how in ("huge answer", "slow"):
+                        self.taken[headers["webhook-id"]] += 1
+                        self.bodies[headers["webhook-id"]] = json.loads(body)
+                    if how != "200":
+                        self.failed[how] += 1
+                if not self._answer(connection, how):
+                    return
+
+    def _answer(self, connection: socket.socket, how: str) -> bool:
+        """Returns whether the connection goes on."""
+        if how == "200":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            return True
+        if how == "reset":
+            # Closed with unsent data thrown away: the other side gets RST.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how == "hang up in the middle of the answer":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+        elif how == "no HTTP":
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        elif how == "huge answer":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 100_000)
+        elif how == "slow":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+            for _ in range(10):
+                self._closing.wait(0.1)
+                connection.sendall(b"x")
+        elif how == "hang":
+            self._closing.wait(30)
+        else:
+            more = {"503 seconds": b"Retry-After: 1\r\n", "302": b"Location: http://127.0.0.1:1/\r\n"}.get(how, b"")
+            if how == "503 date":
+                more = b"Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n"
+            connection.sendall(b"HTTP/1.1 %b Of course\r\n%bContent-Length: 0\r\n\r\n" % (how[:3].encode(), more))
+        return False
