@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -38,18 +39,24 @@ class Receiver:
         self._requests = 0
         self._left = list(FAILURES)
         self._closing = threading.Event()
+        self._serving: list[threading.Thread] = []
         self.failed: Counter[str] = Counter()
         #: How often each report was taken, by its id; and what it said.
         self.taken: Counter[str] = Counter()
         self.bodies: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listening.settimeout(0.2)
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
+        self._accepting.join()
         self._listening.close()
+        for thread in self._serving:
+            thread.join()
 
     @property
     def done_failing(self) -> bool:
@@ -60,13 +67,17 @@ class Receiver:
         while not self._closing.is_set():
             try:
                 connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except TimeoutError:
+                continue
+            # A sender that keeps its connection must not keep this thread.
+            connection.settimeout(20)
+            serving = threading.Thread(target=self._serve, args=(connection,))
+            serving.start()
+            self._serving.append(serving)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            reader = connection.makefile("rb")
+        # Whoever sends may be gone at any time.
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as reader:
             while True:
                 headers: dict[str, str] = {}
                 if not reader.readline().startswith(b"POST "):

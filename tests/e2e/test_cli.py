@@ -121,7 +121,7 @@ def test_a_shut_trunk_is_explained_and_can_be_reset(tmp_path: Path) -> None:
         (("calls", "7"), "there is no task 7"),
         (("flow", "7"), "there is no recall flow 7"),
         (("serve", "--listen", "nowhere"), "listen"),
-        (("serve", "--role", "courier"), "courier"),
+        (("serve", "--role", "postman"), "postman"),
         (("run", "missing.yaml"), "missing.yaml"),
         (("farend", "--listen", "nowhere"), "HOST:PORT"),
     ],
