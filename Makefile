@@ -12,7 +12,7 @@ ALONE := tests/telephony tests/e2e tests/chaos
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-api bench-engine bench-intake bench-telephony fuzz-door chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-api bench-courier bench-engine bench-intake bench-telephony fuzz-door chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ lock: ## Renew the pinned requirements (needs an installed .venv)
 	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header -o requirements/run.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra dev -o requirements/dev.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header -o requirements/bench.txt requirements/bench.in
+
+bench-courier: install ## Reports a second through one courier to a receiver on loopback (1 minute)
+	$(BIN)/python -m bench.courier
 
 bench-engine: install parts $(BENCH_READY) ## Dialling beside bare SQL and job engines, recall rounds, stops, queries (12 minutes)
 	$(BIN)/python -m bench.engine
