@@ -55,7 +55,7 @@ def test_a_used_up_balance_stops_the_dialling_and_a_payment_starts_it_again() ->
             async with store.read() as tx:
                 now_us = clock.now_us()
                 waiting = await outlook.waiting_reasons(tx, engine="sandbox", now_us=now_us)
-                left = (await accounts.by_name(tx, "a")).balance_micros  # type: ignore[union-attr]
+                left = (await accounts.by_name(tx, "a")).balance_micros  # type: ignore[union-attr]  # a story of the tests
             assert waiting[task_id] == "the account's balance is used up"
             assert left == 600_000 * (10 - stopped.answered)
             paid_at = clock.now_ms()
@@ -66,7 +66,7 @@ def test_a_used_up_balance_stops_the_dialling_and_a_payment_starts_it_again() ->
             assert (done.answered, sorted(engine.dialled)) == (40, sorted(ANSWERED))
             assert clock.now_ms() - paid_at < 3_600_000, "nobody waited for the next look"
             async with store.read() as tx:
-                left = (await accounts.by_name(tx, "a")).balance_micros  # type: ignore[union-attr]
+                left = (await accounts.by_name(tx, "a")).balance_micros  # type: ignore[union-attr]  # a story of the tests
             assert left == 600_000 * (110 - 40)
 
     clock.run(main())

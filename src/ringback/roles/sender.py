@@ -40,6 +40,9 @@ SLOW_SECONDS: Final = 1.0
 #: Reports that are read together, and how few requests may be left when more are read.
 PAGE: Final = 400
 LOW: Final = 2 * AT_ONCE
+#: A look that took so long is followed by a rest: much waits behind something that fails.
+LONG_LOOK_SECONDS: Final = 0.05
+REST: Final = 5
 #: So many failures in a row mean that the receiver as a whole is in trouble.
 TROUBLE_AFTER: Final = 3
 #: Trouble that lasted so long is over with a success: what failed in it is due again. Some reports that a receiver
@@ -87,7 +90,8 @@ class Sender:
         self._slow = False
         self._failures = 0
         self._failing_since = 0.0
-        self._left_alone_until = 0.0  # both in monotonic seconds
+        self._left_alone_until = 0.0
+        self._resting_until = 0.0  # all in monotonic seconds
         self._recovered = False
 
     def wake(self) -> None:
@@ -128,7 +132,7 @@ class Sender:
             if self._recovered:
                 self._recovered = False
                 await self._patiently(self._bring_forward)
-            if self._may_be_due and len(self._queue) < LOW:
+            if self._may_be_due and len(self._queue) < LOW and self._clock.monotonic() >= self._resting_until:
                 self._may_be_due = False
                 await self._patiently(self._read)
             self._start()
@@ -244,6 +248,7 @@ class Sender:
             self._may_be_due = True
 
     async def _read(self) -> None:
+        began = self._clock.monotonic()
         async with self._store.read() as tx:
             due = await deliveries.due(tx, self._endpoint.id, self._clock.now_ms(), PAGE, in_flight=self._busy)
             ids = {one.subject_id for one in due if one.event is Event.CALL_ENDED}
@@ -252,6 +257,9 @@ class Sender:
         self._busy.update(one.id for one in due)
         self._queue.extend(in_requests(self._endpoint.form, found))
         self._may_be_due |= len(due) == PAGE
+        took = self._clock.monotonic() - began
+        if took > LONG_LOOK_SECONDS:
+            self._resting_until = self._clock.monotonic() + REST * took
 
     async def _bring_forward(self) -> None:
         await self._write(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import and_, case, delete, exists, or_, select, update
+from sqlalchemy import and_, case, delete, exists, or_, select, text, update
 
 from ringback.model.report import Event
 from ringback.store.bulk import among, update_rows
@@ -91,7 +91,7 @@ async def release(tx: Tx, courier: str) -> None:
 
 async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: Collection[int] = ()) -> list[Due]:
     """What may be sent to a receiver now, in order: all that is due and has nothing before it to wait for."""
-    before = report.alias("before")
+    before = report.alias("earlier")
     earlier = and_(
         before.c.endpoint_id == report.c.endpoint_id,
         before.c.flow_key == report.c.flow_key,
@@ -101,7 +101,8 @@ async def due(tx: Tx, endpoint_id: int, now_ms: int, limit: int, *, in_flight: C
     )
     waits = case(
         (report.c.barrier, exists(select(before.c.id).where(earlier))),
-        else_=exists(select(before.c.id).where(earlier, before.c.barrier)),
+        # As the index of barriers is written; SQLite knows it by nothing else.
+        else_=exists(select(before.c.id).where(earlier, text("earlier.barrier"))),
     )
     query = (
         select(
