@@ -287,7 +287,7 @@ def test_the_content_type_does_not_matter(lasting_world: World) -> None:
     assert lasting_world.run(knock(lasting_world, headers))[0] == 0
 
 
-@pytest.mark.parametrize("path", ["/voice/group/call/resend", "/v3/voice/group/call/send", "/voice/x/../nothing"])
+@pytest.mark.parametrize("path", ["/voice/group/call/append", "/v3/voice/group/call/pause", "/voice/x/../nothing"])
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_an_operation_that_is_not_offered_is_answered_in_the_vendor_s_form(
     lasting_world: World, method: str, path: str

@@ -112,7 +112,7 @@ class NumberIn(msgspec.Struct, frozen=True, gc=False):
     text8: str | None = None
     text9: str | None = None
     text10: str | None = None
-    callInformation: dict[str, str] | None = None
+    callInformation: dict[str, str | int | float | None] | None = None
 
 
 class SendAgentIn(msgspec.Struct, frozen=True, kw_only=True):

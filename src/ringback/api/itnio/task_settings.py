@@ -167,7 +167,7 @@ def _entries(numbers: Sequence[NumberIn]) -> Iterator[tuple[str, Mapping[str, st
     for number in numbers:
         texts = {name: value for name in TEXT_NAMES if (value := getattr(number, name)) is not None}
         if number.callInformation:
-            texts |= {INFO + name: value for name, value in number.callInformation.items()}
+            texts |= {INFO + name: str(value) for name, value in number.callInformation.items() if value is not None}
         yield str(number.calleeNumber), texts
 
 
