@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -72,8 +73,8 @@ async def add_round(
     tx: Tx, account_id: int, job_id: int, spec: JobSpec, *, number: int, send_at: int, now_ms: int
 ) -> int:
     """The task of a round, without numbers yet. Returns its id."""
-    # No name of a task that people make looks like this one.
-    name = f"job {job_id} round {number}"
+    # Nobody can have made a task of this name before.
+    name = f"job {job_id} round {number} {secrets.token_hex(6)}"
     made = TaskSpec(
         name=name,
         template_id=spec.template_id,

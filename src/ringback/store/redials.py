@@ -4,6 +4,7 @@ after it ended. What is to be called again is a row, written with the result and
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from sqlalchemy import delete, func, insert, select
 from ringback.model.job import JobSpec, JobState
 from ringback.model.task import NewCall
 from ringback.store import appending, jobs, provenance
+from ringback.store.appending import TaskClosed
 from ringback.store.bulk import among
 from ringback.store.schema import call
 from ringback.store.schema_jobs import job, job_round, redial
@@ -86,7 +88,9 @@ async def start_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -
         for number in sorted(by_round):
             numbers = [NewCall(one.callee, one.zone, one.texts) for one in by_round[number]]
             task_id = await _round(tx, row, number, now_ms)
-            await appending.append(tx, row.account_id, task_id, numbers, now_ms, minute_seconds=minute_seconds)
+            # A round that is over (cancelled by its task, its template retired) is not called again.
+            with contextlib.suppress(TaskClosed):
+                await appending.append(tx, row.account_id, task_id, numbers, now_ms, minute_seconds=minute_seconds)
             started += len(numbers)
             await tx.execute(delete(redial).where(among(redial.c.call_id, [one.call_id for one in by_round[number]])))
     return started
