@@ -56,10 +56,13 @@ def serve(stack: contextlib.ExitStack, arguments: list[str], folder: Path, setti
 def test_the_processes_of_the_page_run_a_campaign_though_a_dialler_dies(
     tmp_path: Path, postgres_server: PostgresProcess
 ) -> None:
-    migrate, api, dialler, conductor = commands("PostgreSQL and several machines")
+    migrate, api, dialler, conductor, courier, registrar = (
+        command[: command.index("#")] if "#" in command else command
+        for command in commands("PostgreSQL and several machines")
+    )
     assert f"RINGBACK_DATABASE_URL={PRINTED_URL}" in PAGE
     with database(postgres_server, "several") as url, contextlib.ExitStack() as stack:
-        settings = environ(url)
+        settings = environ(url) | {"RINGBACK_REGISTRAR": "127.0.0.1:0"}
         refused = ringback(*dialler, folder=tmp_path, environ=settings)
         assert "the database is empty; run `ringback migrate`" in refused.stderr
         assert "testsecret" not in refused.stderr
@@ -70,7 +73,8 @@ def test_the_processes_of_the_page_run_a_campaign_though_a_dialler_dies(
         doors = [serve(stack, api, tmp_path, settings) for _ in range(2)]
         urls = [door.line_with("ringback listening on ").rpartition(" ")[2] for door in doors]
         first, second = [serve(stack, dialler, tmp_path, settings) for _ in range(2)]
-        for program in (first, second, serve(stack, conductor, tmp_path, settings)):
+        others = [serve(stack, role, tmp_path, settings) for role in (conductor, courier, registrar)]
+        for program in (first, second, *others):
             assert "testsecret" not in program.line_with("ringback ready")
         task_id = campaign.create(Vendor(urls[0], "key1", "secret1"), NUMBERS, recallFlow=FLOW)
 
