@@ -16,7 +16,8 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _SAID_BYTES = 300  # of what the program writes to standard error
 
@@ -45,16 +46,26 @@ class ProgramRun:
     """A run that is to be made once, by :meth:`output`, and can be stopped from another thread.
 
     ``time_limit`` is seconds of real time, ``max_output`` bytes. ``max_memory`` bounds the address space, in bytes,
-    where the system can do that to another process (Linux); ``None``: as much as there is.
+    where the system can do that to another process (Linux); ``None``: as much as there is. ``folder`` is its working
+    directory and ``environment`` its variables; ``None``: ours.
     """
 
     def __init__(
-        self, command: Sequence[str], *, time_limit: float, max_output: int, max_memory: int | None = None
+        self,
+        command: Sequence[str],
+        *,
+        time_limit: float,
+        max_output: int,
+        max_memory: int | None = None,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = list(command)
         self._time_limit = time_limit
         self._max_output = max_output
         self._max_memory = max_memory
+        self._folder = folder
+        self._environment = environment
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
@@ -106,10 +117,13 @@ class ProgramRun:
                 stdin=data,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                cwd=self._folder,
+                env=self._environment,
                 start_new_session=True,  # a group of its own, so that a kill reaches what it has started
             )
         if self._max_memory is not None and hasattr(resource, "prlimit"):
-            with contextlib.suppress(ProcessLookupError):  # it has ended already
+            # After the start: code between fork and exec is not safe in a process with threads.
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is bound more closely
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (self._max_memory, self._max_memory))
         return process
 

@@ -7,24 +7,19 @@ is bounded in time, memory and output.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 from pathlib import Path
 from typing import Final
 
 from ringback.telephony.port import BYTES_PER_SECOND, SAMPLE_RATE
+from ringback.voice.program_run import OutputTooLong, ProgramError, ProgramFailed, ProgramHung, ProgramRun
 
 PROGRAM: Final = "ffmpeg"
 TIME_LIMIT_SECONDS: Final = 20.0
 MAX_SECONDS: Final = 5 * 60
 MAX_MEMORY_BYTES: Final = 1_000_000_000
-_SAID_BYTES: Final = 300
 #: FFmpeg's name of each container, by the suffix of the file.
 _DEMUXERS: Final = {".wav": "wav", ".mp3": "mp3", ".m4a": "mov"}
 SUFFIXES: Final = tuple(_DEMUXERS)
@@ -53,16 +48,13 @@ def pcm_of(data: bytes, suffix: str, *, time_limit: float = TIME_LIMIT_SECONDS) 
     """
     if not _looks_like(data, suffix):
         raise NotAudio(f"is not a {suffix[1:]} file")
-    most = MAX_SECONDS * BYTES_PER_SECOND
     pcm = _run(
         data,
         ["-f", _DEMUXERS[suffix]],
         ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "-t", str(MAX_SECONDS + 1)],
-        most_bytes=most,
+        most_bytes=MAX_SECONDS * BYTES_PER_SECOND,
         time_limit=time_limit,
     )
-    if len(pcm) > most:
-        raise NotAudio(f"plays longer than {MAX_SECONDS} seconds")
     if len(pcm) < 2:
         raise NotAudio("holds no audio")
     return pcm[: len(pcm) // 2 * 2]
@@ -111,53 +103,29 @@ def _run(data: bytes, reading: list[str], writing: list[str], *, most_bytes: int
         command = [program, "-nostdin", "-hide_banner", "-loglevel", "error", "-protocol_whitelist", "file,pipe"]
         command += [*reading, "-i", str(path), "-vn", "-sn", "-dn", "-map_metadata", "-1", "-threads", "1", *writing]
         command += ["pipe:1"]
-        process = subprocess.Popen(  # noqa: S603 - no shell, and nothing of the file is in the command
+        run = ProgramRun(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env={"PATH": os.defpath},
-            start_new_session=True,  # a group of its own, so that a kill reaches what it has started
+            time_limit=time_limit,
+            max_output=most_bytes,
+            max_memory=MAX_MEMORY_BYTES,
+            folder=Path(folder),
+            environment={"PATH": os.defpath},
         )
-        # A limit on its memory, set from here: code between fork and exec is not safe in a process with threads.
-        with contextlib.suppress(OSError, ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-        hung = threading.Event()
-
-        def give_up() -> None:
-            hung.set()
-            _kill(process)
-
-        timer = threading.Timer(time_limit, give_up)
-        timer.start()
         try:
-            with process:
-                try:
-                    assert process.stdout is not None
-                    made = process.stdout.read(most_bytes + 1)
-                    code = process.wait() if len(made) <= most_bytes else 0
-                    said = _said(process) if code else ""
-                finally:
-                    _kill(process)
-        finally:
-            timer.cancel()
-    if hung.is_set():
-        raise NotAudio(f"took longer than {time_limit:g} seconds to convert")
-    if code:
-        raise NotAudio(f"cannot be read as audio ({said})" if said else "cannot be read as audio")
-    return made
+            # FFmpeg has to find its way about in the file, which it cannot in its standard input.
+            with Path(os.devnull).open("rb") as nothing:
+                return run.output(nothing)
+        except ProgramHung:
+            raise NotAudio(f"took longer than {time_limit:g} seconds to convert") from None
+        except OutputTooLong:
+            raise NotAudio(f"plays longer than {MAX_SECONDS} seconds") from None
+        except ProgramFailed as error:
+            said = _last_line(error.said)
+            raise NotAudio(f"cannot be read as audio ({said})" if said else "cannot be read as audio") from None
+        except ProgramError as error:
+            raise NoConverter(f"audio cannot be converted here: {PROGRAM} {error}") from error
 
 
-def _said(process: subprocess.Popen[bytes]) -> str:
-    assert process.stderr is not None
-    os.set_blocking(process.stderr.fileno(), False)
-    text = (process.stderr.read(_SAID_BYTES) or b"").decode(errors="replace").strip()
-    # The path of our own copy says nothing to whoever sent the file.
-    return text.splitlines()[-1].rpartition("] ")[2][:120] if text else ""
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+def _last_line(said: str) -> str:
+    """Without the path of our own copy, which says nothing to whoever sent the file."""
+    return said.splitlines()[-1].rpartition("] ")[2][:120] if said else ""
