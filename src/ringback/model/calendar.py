@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ringback.model.windows import MINUTES_A_DAY, Window
+from ringback.model.windows import MINUTES_A_DAY, Window, zones_of
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _MINUTE_MS = 60_000
 #: A year of closed dates, and a week over it for the days of the week.
@@ -87,13 +90,13 @@ def _is_over(calendar: Calendar, at_ms: int) -> bool:
 # As with windows: every lease asks for every zone, and the answer changes by the minute only.
 @lru_cache(maxsize=16_384)
 def _is_open_in(calendar: Calendar, zone_key: str, minute: int) -> bool:
-    zones = _zones(zone_key)
+    zones = zones_of(zone_key)
     return bool(zones) and all(_closed_minutes(calendar, zone, minute) == 0 for zone in zones)
 
 
 @lru_cache(maxsize=16_384)
 def _opening_after(calendar: Calendar, zone_key: str, minute: int) -> int | None:
-    zones = _zones(zone_key)
+    zones = zones_of(zone_key)
     last = minute + LOOK_AHEAD_DAYS * MINUTES_A_DAY
     while zones and minute <= last:
         wait = max(_closed_minutes(calendar, zone, minute) for zone in zones)
@@ -130,11 +133,3 @@ def _is_time_open(calendar: Calendar, of_day: int) -> bool:
     if any(pause.holds(of_day) for pause in calendar.pauses):
         return False
     return not calendar.windows or any(window.holds(of_day) for window in calendar.windows)
-
-
-@lru_cache(maxsize=512)
-def _zones(zone_key: str) -> tuple[ZoneInfo, ...]:
-    try:
-        return tuple(ZoneInfo(name) for name in zone_key.split(",")) if zone_key else ()
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ()

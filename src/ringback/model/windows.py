@@ -63,13 +63,13 @@ def next_opening(windows: tuple[Window, ...], zone_key: str, now_ms: int) -> int
 # A lease asks for every zone of every task, many times a second, and the answer changes by the minute only.
 @lru_cache(maxsize=16_384)
 def _is_open_in(windows: tuple[Window, ...], zone_key: str, minute: int) -> bool:
-    zones = _zones(zone_key)
+    zones = zones_of(zone_key)
     return bool(zones) and _closed_minutes(windows, zones, minute) == 0
 
 
 @lru_cache(maxsize=16_384)
 def _opening_after(windows: tuple[Window, ...], zone_key: str, minute: int) -> int | None:
-    zones = _zones(zone_key)
+    zones = zones_of(zone_key)
     last = minute + _LOOK_AHEAD_MINUTES
     while zones and minute <= last:
         wait = _closed_minutes(windows, zones, minute)
@@ -109,7 +109,7 @@ def _minute_of_day(text: str) -> int:
 
 
 @lru_cache(maxsize=512)
-def _zones(zone_key: str) -> tuple[ZoneInfo, ...]:
+def zones_of(zone_key: str) -> tuple[ZoneInfo, ...]:
     """The zones of a key; none when one of them is not known here, so that what cannot be decided is not dialled."""
     try:
         return tuple(ZoneInfo(name) for name in zone_key.split(",")) if zone_key else ()
