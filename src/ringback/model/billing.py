@@ -11,7 +11,6 @@ import re
 import msgspec
 
 MICROS = 1_000_000
-MAX_MICROS = 10**15
 MAX_RATE_MICROS = 10**12
 MAX_STEP_SECONDS = 3_600
 _MONEY = re.compile(r"(-?)([0-9]{1,9})(?:\.([0-9]{1,6}))?", re.ASCII)

@@ -9,8 +9,7 @@ from sqlalchemy import select, update
 
 from ringback.model.states import CallState, TaskState
 from ringback.model.task import MAX_NUMBERS
-from ringback.store import dialects, lanes, routes, submission, tasks
-from ringback.store.bulk import insert_plain
+from ringback.store import lanes, submission, tasks
 from ringback.store.schema import call, task
 from ringback.store.tasks import TaskNotFound
 
@@ -69,14 +68,7 @@ async def append(
         raise TaskFull(f"task {task_id} has {found.total} numbers; with {len(new)} more it would exceed {MAX_NUMBERS}")
     if not new:
         return Appended(0, repeated)
-    await dialects.lock_routes(tx, to_change=False)
-    route_prefix = (await routes.prefixes(tx, account_id)).of
-    await insert_plain(
-        tx,
-        call,
-        ("task_id", "callee", "zone", "texts", "route_prefix"),
-        ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in new.values()),
-    )
+    await tasks.insert_calls(tx, account_id, task_id, new.values())
     await tx.execute(
         update(task)
         .where(*own)

@@ -54,7 +54,6 @@ async def create(tx: Tx, account_id: int, spec: JobSpec, now_ms: int) -> int:
         "account_id": account_id,
         "name": spec.name,
         "spec": msgspec.json.encode(spec).decode(),
-        "automatic": spec.automatic,
         "state": JobState.RUNNING if spec.automatic else JobState.NOT_STARTED,
         "created_at": now_ms,
         "modified_at": now_ms,

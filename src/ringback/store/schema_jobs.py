@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -29,7 +28,6 @@ job = Table(
     Column("state", String(12), nullable=False, server_default=str(JOB.initial)),
     # As it was asked for (JSON): read together, never searched.
     Column("spec", Text, nullable=False),
-    Column("automatic", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("modified_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),

@@ -83,6 +83,12 @@ async def create(tx: Tx, account_id: int, spec: TaskSpec, calls: list[NewCall], 
 
 async def insert_numbers(tx: Tx, account_id: int, task_id: int, calls: list[NewCall]) -> None:
     """Queue the numbers of a task that has none yet."""
+    await insert_calls(tx, account_id, task_id, calls)
+    await lanes.fill(tx, [task_id])
+
+
+async def insert_calls(tx: Tx, account_id: int, task_id: int, calls: Iterable[NewCall]) -> None:
+    """Store queued calls, each with the route that the account's prefixes give it; their lanes are the caller's."""
     await dialects.lock_routes(tx, to_change=False)
     route_prefix = (await routes.prefixes(tx, account_id)).of
     await insert_plain(
@@ -91,7 +97,6 @@ async def insert_numbers(tx: Tx, account_id: int, task_id: int, calls: list[NewC
         ("task_id", "callee", "zone", "texts", "route_prefix"),
         ((task_id, one.callee, one.zone, one.texts, route_prefix(one.callee)) for one in calls),
     )
-    await lanes.fill(tx, [task_id])
 
 
 async def insert_row(tx: Tx, account_id: int, spec: TaskSpec, *, total: int, now_ms: int) -> int:
