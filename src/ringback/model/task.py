@@ -99,11 +99,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> TaskSpec:
         """Itself, when everything is in range. Raises :class:`InvalidTask`."""
-        if not MIN_NAME <= len(self.name) <= MAX_NAME:
-            raise InvalidTask("taskName", f"must have {MIN_NAME} to {MAX_NAME} characters, has {len(self.name)}")
-        # Blanks other than the plain one are welcome: Chinese names hold the wide one.
-        if any(not one.isprintable() and unicodedata.category(one) != "Zs" for one in self.name):
-            raise InvalidTask("taskName", "must not hold control characters")
+        check_name(self.name, field="taskName")
         if self.caller_id and not (
             self.caller_id.isascii() and self.caller_id.isdecimal() and len(self.caller_id) <= MAX_CALLER_ID_DIGITS
         ):
@@ -111,6 +107,15 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.limits.windows) > MAX_WINDOWS:
             raise InvalidTask("allowSendTime", f"has {len(self.limits.windows)} periods, at most {MAX_WINDOWS}")
         return self
+
+
+def check_name(name: str, *, field: str) -> None:
+    """What a task or a job may be called. Raises :class:`InvalidTask`."""
+    if not MIN_NAME <= len(name) <= MAX_NAME:
+        raise InvalidTask(field, f"must have {MIN_NAME} to {MAX_NAME} characters, has {len(name)}")
+    # Blanks other than the plain one are welcome: Chinese names hold the wide one.
+    if any(not one.isprintable() and unicodedata.category(one) != "Zs" for one in name):
+        raise InvalidTask(field, "must not hold control characters")
 
 
 class NumberProblems:
@@ -135,12 +140,14 @@ def build_numbers(
     entries: Iterable[tuple[str, Mapping[str, str]]],
     *,
     field: str,
+    member: str = "calleeNumber",
     needed_texts: frozenset[str],
 ) -> NumberList:
     """Check every number and its text variables; drop repeats.
 
-    ``entries`` are (number, texts) pairs; ``field`` is what the caller names the list; ``needed_texts`` are the
-    variables that the template uses. Raises :class:`InvalidTask` that names the entries at fault (the first few).
+    ``entries`` are (number, texts) pairs; ``field`` is what the caller names the list and ``member`` the number in each
+    entry; ``needed_texts`` are the variables that the template uses. Raises :class:`InvalidTask` that names the entries
+    at fault (the first few).
     """
     calls: list[NewCall] = []
     duplicates: list[str] = []
@@ -151,7 +158,7 @@ def build_numbers(
         try:
             callee = parse_callee(text)
         except InvalidNumber as error:
-            problems.add(f"{field}[{index}].calleeNumber", str(error))
+            problems.add(f"{field}[{index}].{member}", str(error))
             continue
         missing = needed_texts - texts.keys() if needed_texts else None
         if missing:

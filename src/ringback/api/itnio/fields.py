@@ -115,21 +115,26 @@ class NumberIn(msgspec.Struct, frozen=True, gc=False):
     callInformation: dict[str, str | int | float | None] | None = None
 
 
-class SendAgentIn(msgspec.Struct, frozen=True, kw_only=True):
-    """``group/call/send/agent``."""
+class TaskSettingsIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for every call of a task, and when it starts."""
 
-    appId: str
-    taskName: str
-    numberInfoList: list[NumberIn]
     displayNum: str | int | None = None
-    agentId: Id | None = None
-    scriptId: Id | None = None
     maxCalls: int | None = None
     maxRingingTime: int | None = None
     enableRecording: int | None = None
     sendTime: str | None = None
     allowSendTime: list[PeriodIn] | None = None
     calloutRate: int | None = None
+
+
+class SendAgentIn(TaskSettingsIn, frozen=True, kw_only=True):
+    """``group/call/send/agent``."""
+
+    appId: str
+    taskName: str
+    numberInfoList: list[NumberIn]
+    agentId: Id | None = None
+    scriptId: Id | None = None
     recallFlow: RecallFlowIn | None = None
 
 
@@ -206,6 +211,13 @@ def check_range(value: int, field: str, low: int, high: int) -> int:
     if not low <= value <= high:
         raise bad(field, f"must be {low} to {high}, got {value}")
     return value
+
+
+def path_id(text: str, field: str, what: str) -> int:
+    """The id that stands in the path of a request. Raises :class:`VendorError` (-22)."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise bad(field, f"must be {what}")
+    return int(text)
 
 
 def paging(current: int, size: int) -> tuple[int, int]:

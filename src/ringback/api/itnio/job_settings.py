@@ -5,20 +5,20 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from ringback.api.itnio.envelope import VendorError, bad
+from ringback.api.itnio.envelope import Code, VendorError, bad
 from ringback.api.itnio.fields import check_range, local_time
-from ringback.api.itnio.task_settings import checked
+from ringback.api.itnio.task_settings import windows_of
 from ringback.model.calendar import Calendar, Dates
 from ringback.model.job import JobSpec
 from ringback.model.redial import Redial
 from ringback.model.result_status import ResultStatus
-from ringback.model.task import TaskSpec
+from ringback.model.task import InvalidTask, check_name
 from ringback.model.windows import Window, parse_window
 from ringback.store import accounts, templates, trunks
 
 if TYPE_CHECKING:
     from ringback.api.itnio.door import Call
-    from ringback.api.itnio.job_fields import DatePeriodIn, DayPeriodIn, JobSettingsIn
+    from ringback.api.itnio.job_fields import DatePeriodIn, JobSettingsIn
     from ringback.store.database import Tx
 
 MODES = ("MANUAL", "AUTO")
@@ -54,9 +54,9 @@ async def job_asked(tx: Tx, call: Call, asked: JobSettingsIn) -> JobSpec:
         raise bad("mode", f"must be {' or '.join(MODES)}, got {mode[:20]!r}")
     name = asked.name.strip()
     try:
-        checked(TaskSpec(name=name, template_id=asked.dialogFlowId, application_id=application_id))
-    except VendorError as error:
-        raise VendorError(error.code, error.message.replace("taskName:", "name:", 1)) from None
+        check_name(name, field="name")
+    except InvalidTask as error:
+        raise VendorError(Code.PARAMETER, str(error)) from None
     return JobSpec(
         name=name,
         template_id=asked.dialogFlowId,
@@ -78,7 +78,11 @@ def _calendar(call: Call, asked: JobSettingsIn) -> Calendar:
         raise bad("endDateTime", "is not after startDateTime")
     return Calendar(
         windows=(_daily(asked),),
-        pauses=_pauses(asked.inactiveTimeList or []),
+        pauses=windows_of(
+            "inactiveTimeList",
+            [(period.startTime, period.endTime) for period in asked.inactiveTimeList or ()],
+            most=MAX_PERIODS,
+        ),
         days=days,
         closed=_closed(asked.inactiveDateList or []),
         from_ms=start,
@@ -97,18 +101,6 @@ def _daily(asked: JobSettingsIn) -> Window:
     if window.end > LATEST or window.end <= window.start:
         raise bad("dailyEndDateTime", "must be after the start and not after 20:00")
     return window
-
-
-def _pauses(periods: list[DayPeriodIn]) -> tuple[Window, ...]:
-    if len(periods) > MAX_PERIODS:
-        raise bad("inactiveTimeList", f"has {len(periods)} periods, at most {MAX_PERIODS}")
-    pauses = []
-    for at, period in enumerate(periods):
-        try:
-            pauses.append(parse_window(period.startTime, period.endTime))
-        except ValueError as error:
-            raise bad(f"inactiveTimeList[{at}]", str(error)) from None
-    return tuple(pauses)
 
 
 def _closed(periods: list[DatePeriodIn]) -> tuple[Dates, ...]:

@@ -272,9 +272,9 @@ async def _numbers(tx: Tx, of: Job, asked: ImportIn) -> NumberList:
     stored = await templates.get(tx, of.spec.template_id)
     needed = frozenset() if stored is None else frozenset(stored.template.text_variables())
     try:
-        return build_numbers(_entries(asked), field="customerList", needed_texts=needed)
+        return build_numbers(_entries(asked), field="customerList", member="calledPhoneNumber", needed_texts=needed)
     except InvalidTask as error:
-        raise VendorError(Code.PARAMETER, str(error).replace(".calleeNumber", ".calledPhoneNumber")) from None
+        raise VendorError(Code.PARAMETER, str(error)) from None
 
 
 def _entries(asked: ImportIn) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -11,7 +11,7 @@ import msgspec
 from ringback.api.itnio.answers import Page, page_of
 from ringback.api.itnio.door import Call, Success, get_route, post_route
 from ringback.api.itnio.envelope import bad
-from ringback.api.itnio.fields import paging
+from ringback.api.itnio.fields import paging, path_id
 from ringback.model.billing import money_text
 from ringback.model.numbers import country
 from ringback.model.task import TaskKind
@@ -85,10 +85,9 @@ def routes(door: Door) -> list[HTTPRouteHandler]:
 
 async def one(call: Call, key: str) -> Success:
     """The record of one call, by its ``voiceId``."""
-    if not (key.isascii() and key.isdecimal() and len(key) <= 18):
-        raise bad("voiceId", "must be the id of a call")
+    call_id = path_id(key, "voiceId", "the id of a call")
     async with call.door.store.read() as tx:
-        found = await call_records.of_account(tx, call.account.id, int(key))
+        found = await call_records.of_account(tx, call.account.id, call_id)
     if found is None:
         raise bad("voiceId", f"there is no record {key}")
     return Success(record(found, call.account.time_zone))

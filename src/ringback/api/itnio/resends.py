@@ -11,7 +11,7 @@ from ringback.api.itnio.envelope import Code, VendorError, bad
 from ringback.api.itnio.flow_requests import unknown_template
 from ringback.api.itnio.money import check_funds
 from ringback.api.itnio.recall_flows import check_texts
-from ringback.api.itnio.task_settings import TaskSettings, caller_id, check_caller_id, checked, limits_of, send_at
+from ringback.api.itnio.task_settings import caller_id, check_caller_id, checked, limits_of, send_at
 from ringback.api.itnio.voice_fields import ResendAgentIn
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.task import Limits, TaskKind, TaskSpec
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from ringback.api.itnio.door import Door
+    from ringback.api.itnio.fields import TaskSettingsIn
+    from ringback.api.itnio.voice_fields import VoiceTaskIn
     from ringback.store.database import Tx
     from ringback.store.tasks import Task
 
@@ -70,7 +72,7 @@ async def finished_task(tx: Tx, call: Call, task_id: int) -> Task:
 
 
 def spec_like(
-    call: Call, previous: Task, name: str, asked: TaskSettings, *, template_id: int, kind: TaskKind
+    call: Call, previous: Task, name: str, asked: TaskSettingsIn | VoiceTaskIn, *, template_id: int, kind: TaskKind
 ) -> TaskSpec:
     """The new task. Raises :class:`VendorError` (-22)."""
     return checked(
@@ -86,7 +88,7 @@ def spec_like(
     )
 
 
-def _limits(previous: Task, asked: TaskSettings) -> Limits:
+def _limits(previous: Task, asked: TaskSettingsIn | VoiceTaskIn) -> Limits:
     limits = limits_of(asked)
     if asked.allowSendTime is None:
         # Who leaves them out must not call people at night who were not called at night before.

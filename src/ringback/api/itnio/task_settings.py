@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ringback.api.itnio.envelope import Code, VendorError, bad
-from ringback.api.itnio.fields import PeriodIn, check_range, local_time
+from ringback.api.itnio.fields import check_range, local_time
 from ringback.api.itnio.money import check_funds
 from ringback.model.numbers import parse_callee
 from ringback.model.task import (
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ringback.api.itnio.door import Call
-    from ringback.api.itnio.fields import NumberIn
+    from ringback.api.itnio.fields import NumberIn, TaskSettingsIn
+    from ringback.api.itnio.voice_fields import VoiceTaskIn
     from ringback.store.database import Tx
 
 #: More numbers than this are checked on another thread, so that dialling goes on meanwhile.
@@ -38,36 +39,17 @@ MANY_NUMBERS = 1_000
 MAX_CALL_SECONDS = 999
 
 
-class TaskSettings(Protocol):
-    """The members that every operation has which makes a group call."""
-
-    @property
-    def displayNum(self) -> str | int | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def sendTime(self) -> str | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def maxCalls(self) -> int | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def maxRingingTime(self) -> int | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def enableRecording(self) -> int | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def allowSendTime(self) -> list[PeriodIn] | None: ...  # noqa: N802 - the vendor's name
-    @property
-    def calloutRate(self) -> int | None: ...  # noqa: N802 - the vendor's name
-
-
 def caller_id(shown: str | int | None) -> str:
     """``displayNum``, which may be sent as a number."""
     return "" if shown is None else str(shown).strip()
 
 
-def send_at(call: Call, asked: TaskSettings) -> int | None:
+def send_at(call: Call, asked: TaskSettingsIn | VoiceTaskIn) -> int | None:
     """When to start, epoch ms; ``None``: at once. Raises :class:`VendorError` (-22)."""
     return local_time(asked.sendTime, "sendTime", call.account.time_zone) if asked.sendTime else None
 
 
-def limits_of(asked: TaskSettings) -> Limits:
+def limits_of(asked: TaskSettingsIn | VoiceTaskIn) -> Limits:
     """The limits of every call. Raises :class:`VendorError` (-22)."""
     ring = DEFAULT_RING_SECONDS if asked.maxRingingTime is None else asked.maxRingingTime
     longest = DEFAULT_CALL_SECONDS if asked.maxCalls is None else asked.maxCalls
@@ -75,21 +57,26 @@ def limits_of(asked: TaskSettings) -> Limits:
     return Limits(
         ring_seconds=check_range(ring, "maxRingingTime", 20, 120),
         call_seconds=check_range(longest, "maxCalls", 1, MAX_CALL_SECONDS),
-        windows=_windows(asked.allowSendTime or []),
+        windows=windows_of(
+            "allowSendTime",
+            [(period.strTime, period.endTime) for period in asked.allowSendTime or ()],
+            most=MAX_WINDOWS,
+        ),
         record=check_range(asked.enableRecording or 0, "enableRecording", 0, 1) == 1,
         callout_rate=check_range(callout_rate, "calloutRate", 1, 100),
     )
 
 
-def _windows(periods: list[PeriodIn]) -> tuple[Window, ...]:
-    if len(periods) > MAX_WINDOWS:
-        raise bad("allowSendTime", f"has {len(periods)} periods, at most {MAX_WINDOWS}")
+def windows_of(field: str, periods: Sequence[tuple[str, str]], *, most: int) -> tuple[Window, ...]:
+    """Periods of the day, each ``HH:MM`` twice. Raises :class:`VendorError` (-22)."""
+    if len(periods) > most:
+        raise bad(field, f"has {len(periods)} periods, at most {most}")
     windows = []
-    for index, period in enumerate(periods):
+    for index, (start, end) in enumerate(periods):
         try:
-            windows.append(parse_window(period.strTime, period.endTime))
+            windows.append(parse_window(start, end))
         except ValueError as error:
-            raise bad(f"allowSendTime[{index}]", str(error)) from None
+            raise bad(f"{field}[{index}]", str(error)) from None
     return tuple(windows)
 
 

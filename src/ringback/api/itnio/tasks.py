@@ -9,7 +9,7 @@ import msgspec
 from ringback.api.itnio.answers import Page, TaskDetailOut, TaskListedOut, page_of
 from ringback.api.itnio.door import Call, Success, get_route, post_route
 from ringback.api.itnio.envelope import Code, VendorError, bad
-from ringback.api.itnio.fields import TaskCancelIn, TaskQueryIn, local_text, local_time, paging
+from ringback.api.itnio.fields import TaskCancelIn, TaskQueryIn, local_text, local_time, paging, path_id
 from ringback.model.states import TaskState
 from ringback.model.task import TaskKind
 from ringback.roles.control import cancel_tasks
@@ -98,10 +98,9 @@ async def cancel(call: Call, wanted: TaskCancelIn) -> Success:
 
 async def detail(call: Call, key: str) -> Success:
     """One task with its figures."""
-    if not (key.isascii() and key.isdecimal() and len(key) <= 18):
-        raise bad("id", "must be a task id")
+    task_id = path_id(key, "id", "a task id")
     async with call.door.store.read() as tx:
-        task = await tasks.get(tx, int(key), account_id=call.account.id)
+        task = await tasks.get(tx, task_id, account_id=call.account.id)
         if task is None:
             raise bad("id", f"there is no task {key}")
         stored = await templates.get(tx, task.template_id)

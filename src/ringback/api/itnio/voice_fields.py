@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from ringback.api.itnio.fields import Id, NumberIn, PeriodIn, RecallFlowIn, VoiceNodeIn
+from ringback.api.itnio.fields import Id, NumberIn, PeriodIn, RecallFlowIn, TaskSettingsIn, VoiceNodeIn
 
 
 class VoiceTaskIn(VoiceNodeIn, frozen=True, kw_only=True):
-    """What every operation takes that makes or edits a voice task."""
+    """What every operation takes that makes or edits a voice task.
+
+    The settings of :class:`~ringback.api.itnio.fields.TaskSettingsIn` again: a Struct cannot have two bases.
+    """
 
     displayNum: str | int | None = None
     loopCount: int | None = None
@@ -53,20 +56,13 @@ class ResendVoiceIn(VoiceTaskIn, frozen=True, kw_only=True):
     resendType: int
 
 
-class ResendAgentIn(msgspec.Struct, frozen=True, kw_only=True):
+class ResendAgentIn(TaskSettingsIn, frozen=True, kw_only=True):
     """``group/call/resend/ai``."""
 
     keyId: Id
     taskName: str
     resendType: int
     scriptId: Id
-    displayNum: str | int | None = None
-    sendTime: str | None = None
-    maxCalls: int | None = None
-    maxRingingTime: int | None = None
-    allowSendTime: list[PeriodIn] | None = None
-    enableRecording: int | None = None
-    calloutRate: int | None = None
 
 
 class SendCodeIn(msgspec.Struct, frozen=True, kw_only=True):
