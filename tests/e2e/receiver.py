@@ -8,7 +8,10 @@ import socket
 import struct
 import threading
 from collections import Counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: What it does with a request, one after the other; between two of them it takes some.
 FAILURES = (
@@ -32,12 +35,12 @@ TAKEN_BETWEEN = 2
 class Receiver:
     """Listens on a free port. Failures come in turn, as long as there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Sequence[str] = FAILURES) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/reports"
         self._lock = threading.Lock()
         self._requests = 0
-        self._left = list(FAILURES)
+        self._left = list(failures)
         self._closing = threading.Event()
         self._serving: list[threading.Thread] = []
         self.failed: Counter[str] = Counter()
@@ -90,8 +93,10 @@ class Receiver:
                     self._requests += 1
                     how = self._left.pop(0) if self._left and self._requests % (TAKEN_BETWEEN + 1) == 0 else "200"
                     if how == "200" or how in ("huge answer", "slow"):
-                        self.taken[headers["webhook-id"]] += 1
-                        self.bodies[headers["webhook-id"]] = json.loads(body)
+                        # Of a report, and of a text message for a provider.
+                        name = headers.get("webhook-id") or headers["idempotency-key"]
+                        self.taken[name] += 1
+                        self.bodies[name] = json.loads(body)
                     if how != "200":
                         self.failed[how] += 1
                 if not self._answer(connection, how):

@@ -25,7 +25,15 @@ class Vendor:
         """The answer of a GET."""
         return self._send(path, None)
 
+    def fetch(self, path: str) -> bytes:
+        """What a GET downloads."""
+        return self._exchange(path, None)
+
     def _send(self, path: str, body: bytes | None) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._exchange(path, body))
+        return answer
+
+    def _exchange(self, path: str, body: bytes | None) -> bytes:
         stamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json;charset=UTF-8",
@@ -35,8 +43,8 @@ class Vendor:
         }
         request = urllib.request.Request(self._base_url + path, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=60) as response:
-            answer: dict[str, Any] = json.loads(response.read())
-        return answer
+            found: bytes = response.read()
+        return found
 
     def flow_of(self, task_id: int) -> int:
         """The key of the task's recall flow."""

@@ -39,8 +39,9 @@ class Receivers:
         self.tried: list[tuple[str, float, str, int | None]] = []
         self.taken: dict[str, list[tuple[str, Any]]] = {}
         self.closed = False
-        #: Reports that are refused so many times, by name.
+        #: Reports that are refused so many times, by name, and how.
         self.refused: dict[str, int] = {}
+        self.refusal = Tried(400)
 
     async def send(self, url: str, headers: dict[str, str], body: str) -> Tried:
         number = sum(1 for one in self.tried if one[0] == url)
@@ -49,7 +50,7 @@ class Receivers:
         answer = self.answers.get(url, well)(number)
         if self.refused.get(name, 0):
             self.refused[name] -= 1
-            answer = Tried(400)
+            answer = self.refusal
         self.tried.append((url, at, name, answer.status))
         await self._clock.sleep(self.seconds.get(url, self._usual))
         if answer.status is not None and 200 <= answer.status <= 299:
@@ -201,6 +202,24 @@ def test_a_report_that_is_refused_holds_up_no_call_but_what_follows_them() -> No
         assert len(stage.receivers.calls("http://picky")) == 50
         assert stage.receivers.taken["http://picky"][-1][1]["type"] == "task.finished"
         assert (await stage.standing(to)).pending == 0
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused", "within_seconds"),
+    [(400, 150, 20), (422, 20, 20), (302, 20, 600), (404, 20, 600), (500, 20, 600), (500, 60, 3_600)],
+)
+def test_reports_that_are_never_taken_hold_up_no_call(status: int, refused: int, within_seconds: float) -> None:
+    async def story(stage: Stage) -> None:
+        to = await stage.receiver("http://picky")
+        stage.receivers.refusal = Tried(status)
+        stage.receivers.refused = {f"msg_{number}": 1_000_000 for number in range(1, refused + 1)}
+        stage.courier()
+        await stage.run(200)
+        await stage.clock.sleep(within_seconds)
+        assert len(stage.receivers.calls("http://picky")) == 200 - refused
+        assert (await stage.standing(to)).pending == refused + 1, "and the end of the task, which waits for them"
 
     play(story)
 

@@ -73,6 +73,7 @@ class Script:
     says_early: bytes = b""  # G.711 mu-law, sent between the provisional responses and the final one
     says: bytes = b""  # G.711 mu-law, sent from the ACK on
     presses: str = ""  # RFC 4733 digits, sent from the ACK on (after ``says``)
+    then_says: bytes = b""  # G.711 mu-law, sent after ``presses``
     with_body: bool = True  # session description in 183 and 200
     codec: int = PCMU  # payload type in it
     refer: int | None = 202  # response to a REFER; None: never
@@ -263,6 +264,7 @@ class PeerCall:
                 await self.peer.clock.sleep(0.02)
             self._timestamp += FRAME * 10
             await self.peer.clock.sleep(0.04)
+        await self._say(script.then_says)
         if script.hangs_up_after is not None:
             await self.peer.clock.sleep(script.hangs_up_after)
             self.hang_up(script.bye_reason)

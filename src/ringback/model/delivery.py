@@ -21,6 +21,8 @@ GIVE_UP_AFTER_SECONDS = 72 * 3600.0
 LEAST_TRIES = 8
 #: A receiver that is in trouble as a whole is tried at least so often, unless it asked for more time.
 LONGEST_PROBE_WAIT_SECONDS = 600.0
+#: Answers of the 400s that a receiver gives whatever the report: who we are, where we knock, when we come.
+_OF_THE_RECEIVER = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 426, 429, 431})
 #: How far the wait is spread: between this share of it and the whole.
 LEAST_SHARE = 0.5
 
@@ -30,6 +32,7 @@ class Verdict(StrEnum):
 
     DELIVERED = "delivered"
     AGAIN = "again"
+    REFUSED = "refused"  # tried again too, but the receiver is well: it does not want this report
     GONE = "gone"  # the receiver wants nothing any more (410)
 
 
@@ -46,9 +49,14 @@ class Tried(msgspec.Struct, frozen=True):
     @property
     def verdict(self) -> Verdict:
         """2xx delivers; 410 ends it for good; everything else is tried again, a redirect too: none is followed."""
-        if self.status is not None and 200 <= self.status <= 299:
+        if self.status is None:
+            return Verdict.AGAIN
+        if 200 <= self.status <= 299:
             return Verdict.DELIVERED
-        return Verdict.GONE if self.status == 410 else Verdict.AGAIN
+        if self.status == 410:
+            return Verdict.GONE
+        refused = 400 <= self.status <= 499 and self.status not in _OF_THE_RECEIVER
+        return Verdict.REFUSED if refused else Verdict.AGAIN
 
     def why(self) -> str:
         """What to show of a try that failed."""

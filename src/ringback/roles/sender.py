@@ -151,13 +151,20 @@ class Sender:
             further = bool(self._in_flight)
             if further and not self._sockets.take_further():
                 return
-            unit = self._queue.pop(0)
-            if probing and len(unit) > 1:
-                self._queue.insert(0, unit[1:])
-                unit = unit[:1]
+            unit = [self._take_probe()] if probing else self._queue.pop(0)
             task = asyncio.create_task(self._serve(unit, further=further))
             self._in_flight.add(task)
             task.add_done_callback(self._over)
+
+    def _take_probe(self) -> Reported:
+        """One of the reports that were read, each as likely as another: the oldest may be the ones that it never
+        takes, and it would be tried with nothing else.
+        """
+        (unit,) = self._rng.choices(self._queue, weights=[len(unit) for unit in self._queue])
+        probe = unit.pop()
+        if not unit:
+            self._queue.remove(unit)
+        return probe
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -196,7 +203,7 @@ class Sender:
         if tried.verdict is Verdict.GONE:
             self._gone = tried.why()
             self.stop()
-        elif tried.verdict is Verdict.DELIVERED:
+        elif tried.verdict in (Verdict.DELIVERED, Verdict.REFUSED):
             self._recovered |= self._failures >= TROUBLE_AFTER and now - self._failing_since >= LONG_TROUBLE_SECONDS
             self._failures = 0
         else:
