@@ -207,7 +207,26 @@ def test_a_job_calls_on_its_days_and_at_its_times_only() -> None:
         # Monday 12:30 in Berlin; six hours later it is shut until Wednesday 12:30; and then until the Monday after.
         first = started + int(3.5 * HOUR_MS)
         for at, expected in zip(times, (first, first + 48 * HOUR_MS, first + 168 * HOUR_MS), strict=True):
-            assert expected <= at <= expected + 90_000
+            assert expected <= at <= expected + 330_000
+
+    play(story, poll=300)
+
+
+def test_when_its_period_is_over_a_job_is_completed_and_nothing_more_is_called() -> None:
+    async def story(made: Campaign, engine: SandboxEngine) -> None:
+        # Open for ten minutes; for the number in New York, where it is three in the morning, never.
+        calendar = Calendar(windows=(parse_window("09:00", "18:00"),), until_ms=made.clock.now_ms() + 10 * MINUTE_MS)
+        redial = Redial(frozenset({ResultStatus.BUSY}), 30, 2)
+        job_id = await make(made, ["49300000060", "12125550100"], redial=redial, calendar=calendar)
+        await made.clock.sleep(9 * 60)
+        assert (await job(made, job_id)).state is JobState.RUNNING
+        await made.clock.sleep(120)
+        assert (await job(made, job_id)).state is JobState.COMPLETED
+        await made.clock.sleep(24 * 3_600)
+        assert [engine.calls_to(callee) for callee in ("49300000060", "12125550100")] == [1, 0]
+        async with made.store.write() as tx:
+            (only,) = await jobs.rounds(tx, job_id)
+        assert (only.state, only.queued) == (TaskState.FINISHED, 0)
 
     play(story, poll=60)
 
@@ -248,7 +267,7 @@ def test_the_rounds_of_a_job_finish_with_it() -> None:
         job_id = await make(made, ["49300000060"], redial=Redial(frozenset({ResultStatus.BUSY}), 1, 1))
         await completed(made, job_id)
         async with made.store.write() as tx:
-            states = [state for _, state in await jobs.rounds(tx, job_id)]
+            states = [one.state for one in await jobs.rounds(tx, job_id)]
         assert states == [TaskState.FINISHED, TaskState.FINISHED]
         await asyncio.sleep(0)
 

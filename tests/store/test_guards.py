@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from ringback.model.job import JOB
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
 from ringback.store.schema import GUARDED
 from tests.store.rig import Database, Rig, recall
@@ -26,8 +27,9 @@ FITTING: dict[str, dict[str | None, str]] = {
     },
     "flow": {None: "reason = ''"},
     "node": {"pending": "task_id = NULL", None: "task_id = 2"},
+    "job": {None: "modified_at = 1"},
 }
-MACHINES: dict[str, StateMachine[Any, Any]] = {"task": TASK, "call": CALL, "flow": FLOW, "node": NODE}
+MACHINES: dict[str, StateMachine[Any, Any]] = {"task": TASK, "call": CALL, "flow": FLOW, "node": NODE, "job": JOB}
 
 
 def test_every_machine_guards_its_table() -> None:
@@ -45,6 +47,10 @@ def test_a_forbidden_move_is_refused_and_an_allowed_one_passes(file_database: Da
     async def story(rig: Rig) -> None:
         await rig.new_task(1, flow=recall(), started=False)
         await rig.new_task(1, started=False)
+        await rig.run_sql(
+            "INSERT INTO job (account_id, name, spec, created_at, modified_at) VALUES (:account, 'j', '{}', 1, 1)",
+            account=rig.account,
+        )
         # The counters are not what this is about.
         await rig.run_sql("UPDATE task SET queued = 0, skipped = 1")
         guard = await rig.one("SELECT sql FROM sqlite_master WHERE name = :name", name=f"guard_{table}_state")

@@ -77,7 +77,7 @@ class Conductor:
             due_nodes = await nodes.due(tx, now_ms, NODES_AT_ONCE)
             due_tasks = await submission.due(tx, now_ms, TASKS_AT_ONCE)
             redial_at = await redials.next_due_at(tx)
-            jobs_done = await jobs.any_done(tx)
+            jobs_done = await jobs.any_done(tx, now_ms)
         # Another conductor may be at work on all of them.
         started = 0
         if due_nodes:
@@ -125,9 +125,12 @@ class Conductor:
     async def _redial(self) -> int:
         """Put numbers that are due into the next round of their job. Returns how many."""
         async with self._store.write() as tx:
-            return await redials.start_due(
+            done = await redials.start_due(
                 tx, self._clock.now_ms(), NUMBERS_AT_ONCE, minute_seconds=self._minute_seconds
             )
+        if done.dropped:
+            log.warning("redials_dropped", numbers=done.dropped, reason="their round is over")
+        return done.joined + done.dropped
 
     async def _complete_jobs(self) -> int:
         async with self._store.write() as tx:

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ringback.model.job import JOB, JobEvent, JobSpec, JobState
@@ -54,6 +54,7 @@ async def create(tx: Tx, account_id: int, spec: JobSpec, now_ms: int) -> int:
         "account_id": account_id,
         "name": spec.name,
         "spec": msgspec.json.encode(spec).decode(),
+        "ends_at": spec.calendar.until_ms,
         "state": JobState.RUNNING if spec.automatic else JobState.NOT_STARTED,
         "created_at": now_ms,
         "modified_at": now_ms,
@@ -113,8 +114,10 @@ async def page(
         wanted.append(task.c.application_id == application_id)
     if name_part:
         wanted.append(job.c.name.icontains(name_part, autoescape=True))
-    rows = (await tx.execute(_JOBS.where(*wanted).order_by(job.c.id.desc()))).all()
-    return len(rows), [_job(row) for row in rows[offset : offset + limit]]
+    found = _JOBS.where(*wanted)
+    total = await tx.scalar(select(func.count()).select_from(found.with_only_columns(job.c.id).subquery()))
+    rows = await tx.execute(found.order_by(job.c.id.desc()).limit(limit).offset(offset))
+    return total or 0, [_job(row) for row in rows]
 
 
 async def move(tx: Tx, of: Job, event: JobEvent, now_ms: int) -> None:
@@ -127,11 +130,11 @@ async def move(tx: Tx, of: Job, event: JobEvent, now_ms: int) -> None:
 async def start(tx: Tx, of: Job, now_ms: int, *, minute_seconds: float) -> None:
     """Let a locked job call, from the first time or again. Raises :class:`JobWrongState`."""
     await move(tx, of, JobEvent.STARTED, now_ms)
-    for task_id, state in await rounds(tx, of.id):
-        if state is TaskState.WAITING:
-            await _send_at(tx, task_id, now_ms)
-        elif state is TaskState.SUSPENDED:
-            await tasks.resume(tx, task_id, now_ms, minute_seconds=minute_seconds)
+    for one in await rounds(tx, of.id):
+        if one.state is TaskState.WAITING:
+            await _send_at(tx, one.task_id, now_ms)
+        elif one.state is TaskState.SUSPENDED:
+            await tasks.resume(tx, one.task_id, now_ms, minute_seconds=minute_seconds)
 
 
 async def pause(tx: Tx, of: Job, now_ms: int) -> int:
@@ -140,20 +143,20 @@ async def pause(tx: Tx, of: Job, now_ms: int) -> int:
     """
     await move(tx, of, JobEvent.PAUSED, now_ms)
     leaves_until = 0
-    for task_id, state in await rounds(tx, of.id):
-        if state is TaskState.WAITING:
-            await _send_at(tx, task_id, NEVER_MS)
-        elif state is TaskState.CALLING:
-            leaves_until = max(leaves_until, await tasks.suspend(tx, task_id, now_ms))
+    for one in await rounds(tx, of.id):
+        if one.state is TaskState.WAITING:
+            await _send_at(tx, one.task_id, NEVER_MS)
+        elif one.state is TaskState.CALLING:
+            leaves_until = max(leaves_until, await tasks.suspend(tx, one.task_id, now_ms))
     return leaves_until
 
 
 async def remove(tx: Tx, of: Job, now_ms: int) -> int:
     """Delete a locked job: nothing of it is called any more. Returns as :func:`pause`."""
     leaves_until = 0
-    for task_id, state in await rounds(tx, of.id):
-        if state not in TASK.final_states():
-            leaves_until = max(leaves_until, await tasks.cancel(tx, task_id, now_ms))
+    for one in await rounds(tx, of.id):
+        if one.is_open:
+            leaves_until = max(leaves_until, await tasks.cancel(tx, one.task_id, now_ms))
     await tx.execute(redial.delete().where(redial.c.job_id == of.id))
     await tx.execute(update(job).where(job.c.id == of.id).values(deleted_at=now_ms, modified_at=now_ms))
     return leaves_until
@@ -166,53 +169,75 @@ async def edit(tx: Tx, of: Job, spec: JobSpec, now_ms: int) -> None:
     """
     if of.state not in (JobState.NOT_STARTED, JobState.PAUSED):
         raise JobWrongState(f"job {of.id} is {of.state}; only one that does not run can be edited")
-    values = {"name": spec.name, "spec": msgspec.json.encode(spec).decode(), "modified_at": now_ms}
+    values = {
+        "name": spec.name,
+        "spec": msgspec.json.encode(spec).decode(),
+        "ends_at": spec.calendar.until_ms,
+        "modified_at": now_ms,
+    }
     try:
         async with tx.begin_nested():
             await tx.execute(update(job).where(job.c.id == of.id).values(**values))
     except IntegrityError:
         raise NameTaken(f"name: a job named {spec.name!r} exists already") from None
     limits = msgspec.json.encode(limits_of(spec)).decode()
-    open_rounds = [task_id for task_id, state in await rounds(tx, of.id) if state not in TASK.final_states()]
+    open_rounds = [one.task_id for one in await rounds(tx, of.id) if one.is_open]
     await tx.execute(update(task).where(task.c.id.in_(open_rounds)).values(limits=limits, template_id=spec.template_id))
 
 
-async def any_done(tx: Tx) -> bool:
-    """Whether a running job has had numbers and has none left."""
-    return await tx.scalar(select(job.c.id).where(*_DONE).limit(1)) is not None
+async def any_done(tx: Tx, now_ms: int) -> bool:
+    """Whether a running job has nothing left to do: see :func:`finish_done`."""
+    return await tx.scalar(select(job.c.id).where(_done(now_ms)).limit(1)) is not None
 
 
 async def finish_done(tx: Tx, now_ms: int, *, minute_seconds: float) -> list[int]:
-    """Complete the running jobs that have had numbers and have none left. Returns their ids."""
-    candidates = select(job.c.id, job.c.account_id).where(*_DONE).order_by(job.c.id)
+    """Complete the running jobs that have had numbers and have none left, or whose period is over. Returns their ids.
+
+    What is left when a period is over is never dialled.
+    """
+    candidates = select(job.c.id, job.c.account_id).where(_done(now_ms)).order_by(job.c.id)
     rows = (await tx.execute(candidates.with_for_update(of=job, key_share=True, skip_locked=True))).all()
     done = []
     for row in rows:
         of_rounds = await rounds(tx, row.id)
         # Looked at again with its tasks locked: numbers may have come, or a result that is to be followed by another.
-        if await tx.scalar(select(job.c.id).where(*_DONE, job.c.id == row.id)) is None:
+        if await tx.scalar(select(job.c.id).where(_done(now_ms), job.c.id == row.id)) is None:
             continue
         of = await get(tx, row.account_id, row.id)
         await move(tx, of, JobEvent.COMPLETED, now_ms)
-        for task_id, state in of_rounds:
-            if state is TaskState.WAITING:
-                await tasks.cancel(tx, task_id, now_ms)
-            elif state not in TASK.final_states():
-                await appending.close(tx, row.account_id, task_id, now_ms, minute_seconds=minute_seconds)
+        await tx.execute(redial.delete().where(redial.c.job_id == row.id))
+        for one in of_rounds:
+            if one.state is TaskState.WAITING or (one.is_open and one.queued):
+                await tasks.cancel(tx, one.task_id, now_ms)
+            elif one.is_open:
+                await appending.close(tx, row.account_id, one.task_id, now_ms, minute_seconds=minute_seconds)
         done.append(row.id)
     return done
 
 
-async def rounds(tx: Tx, job_id: int) -> list[tuple[int, TaskState]]:
-    """The tasks of a job and their states, by round; locked, in the order of ids."""
+class Round(msgspec.Struct, frozen=True):
+    """The task of a round, and how many of its numbers are queued."""
+
+    task_id: int
+    state: TaskState
+    queued: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still call."""
+        return self.state not in TASK.final_states()
+
+
+async def rounds(tx: Tx, job_id: int) -> list[Round]:
+    """The rounds of a job; locked, in the order of ids."""
     rows = await tx.execute(
-        select(task.c.id, task.c.state)
+        select(task.c.id, task.c.state, task.c.queued)
         .join(job_round, job_round.c.task_id == task.c.id)
         .where(job_round.c.job_id == job_id)
         .order_by(task.c.id)
         .with_for_update(of=task, key_share=True)
     )
-    return [(row.id, TaskState(row.state)) for row in rows]
+    return [Round(row.id, TaskState(row.state), row.queued) for row in rows]
 
 
 async def _send_at(tx: Tx, task_id: int, at_ms: int) -> None:
@@ -228,14 +253,26 @@ def _has_round(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return joined.where(_some_round.c.job_id == job.c.id, condition).exists()
 
 
-#: A running job that has had numbers, and has none queued, in the air or to be called again.
-_DONE = (
-    job.c.state == JobState.RUNNING,
-    job.c.deleted_at.is_(None),
-    _has_round(_its_task.c.total > 0),
-    ~_has_round(_its_task.c.queued + _its_task.c.active > 0),
-    ~select(redial.c.call_id).where(redial.c.job_id == job.c.id).exists(),
+#: Numbers that a task which is over still has are not called any more: it was refused at its start.
+_LEFT = or_(
+    _its_task.c.active > 0,
+    and_(_its_task.c.queued > 0, _its_task.c.state.not_in([str(state) for state in TASK.final_states()])),
 )
+
+
+def _done(now_ms: int) -> ColumnElement[bool]:
+    """A running job that has had numbers and has none queued, in the air or to be called again; or one that may call
+    nobody any more.
+    """
+    used_up = and_(
+        _has_round(_its_task.c.total > 0),
+        ~_has_round(_LEFT),
+        ~select(redial.c.call_id).where(redial.c.job_id == job.c.id).exists(),
+    )
+    running = and_(job.c.state == JobState.RUNNING, job.c.deleted_at.is_(None))
+    return and_(running, or_(used_up, job.c.ends_at <= now_ms))
+
+
 _waiting = (
     select(func.count()).select_from(redial).where(redial.c.job_id == job.c.id).scalar_subquery().label("to_redial")
 )

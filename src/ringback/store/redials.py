@@ -4,7 +4,6 @@ after it ended. What is to be called again is a row, written with the result and
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,11 +60,17 @@ async def next_due_at(tx: Tx) -> int | None:
     return found
 
 
-async def start_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -> int:
-    """Put the numbers whose time has come into their next rounds, of jobs that run and that nobody else holds.
-
-    Returns how many that were.
+class Redialled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was due: how many numbers joined their next round, and how many did not, since it is over: the job's
+    template was retired, or the round was cancelled by its task.
     """
+
+    joined: int = 0
+    dropped: int = 0
+
+
+async def start_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -> Redialled:
+    """Put the numbers whose time has come into their next rounds, of jobs that run and that nobody else holds."""
     due_jobs = select(redial.c.job_id).where(redial.c.due_at <= now_ms).distinct().limit(limit).scalar_subquery()
     running = await tx.execute(
         select(job.c.id, job.c.account_id, job.c.spec)
@@ -73,7 +78,7 @@ async def start_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -
         .order_by(job.c.id)
         .with_for_update(of=job, key_share=True, skip_locked=True)
     )
-    started = 0
+    joined = dropped = 0
     for row in running.all():
         due = await tx.execute(
             select(redial.c.call_id, redial.c.round, call.c.callee, call.c.zone, call.c.texts)
@@ -88,12 +93,13 @@ async def start_due(tx: Tx, now_ms: int, limit: int, *, minute_seconds: float) -
         for number in sorted(by_round):
             numbers = [NewCall(one.callee, one.zone, one.texts) for one in by_round[number]]
             task_id = await _round(tx, row, number, now_ms)
-            # A round that is over (cancelled by its task, its template retired) is not called again.
-            with contextlib.suppress(TaskClosed):
+            try:
                 await appending.append(tx, row.account_id, task_id, numbers, now_ms, minute_seconds=minute_seconds)
-            started += len(numbers)
+                joined += len(numbers)
+            except TaskClosed:
+                dropped += len(numbers)
             await tx.execute(delete(redial).where(among(redial.c.call_id, [one.call_id for one in by_round[number]])))
-    return started
+    return Redialled(joined=joined, dropped=dropped)
 
 
 async def _round(tx: Tx, of: Any, number: int, now_ms: int) -> int:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 
+from ringback.model.job import JOB
 from ringback.model.outcome import Outcome
 from ringback.model.states import CALL, FLOW, NODE, TASK, StateMachine
 from ringback.model.task import TaskKind
@@ -286,7 +287,13 @@ ELSEWHERE: tuple[Table, ...] = (
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.
-GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = ((task, TASK), (call, CALL), (flow, FLOW), (node, NODE))
+GUARDED: tuple[tuple[Table, StateMachine[Any, Any]], ...] = (
+    (task, TASK),
+    (call, CALL),
+    (flow, FLOW),
+    (node, NODE),
+    (schema_jobs.job, JOB),
+)
 
 
 def sqlite_state_guard(table: Table, machine: StateMachine[Any, Any]) -> str:

@@ -28,6 +28,8 @@ job = Table(
     Column("state", String(12), nullable=False, server_default=str(JOB.initial)),
     # As it was asked for (JSON): read together, never searched.
     Column("spec", Text, nullable=False),
+    # The end of its period, which is in the spec too.
+    Column("ends_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("modified_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),

@@ -8,6 +8,19 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+MOVES = ",\n  ".join(("'not_started running'", "'paused running'", "'running completed'", "'running paused'"))
+#: Refuses state changes that the state machine of jobs does not hold, as it was at this version.
+GUARD = {
+    "sqlite": f"""CREATE TRIGGER guard_job_state BEFORE UPDATE OF state ON job
+WHEN OLD.state <> NEW.state AND OLD.state || ' ' || NEW.state NOT IN (
+  {MOVES}
+)
+BEGIN SELECT RAISE(ABORT, 'illegal job state change'); END""",
+    "postgresql": f"""CREATE TRIGGER guard_job_state BEFORE UPDATE OF state ON job FOR EACH ROW
+WHEN (OLD.state <> NEW.state AND OLD.state || ' ' || NEW.state NOT IN ({MOVES}))
+EXECUTE FUNCTION refuse_state_change('job')""",
+}
+
 
 def _id() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -21,6 +34,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=12), server_default="not_started", nullable=False),
         sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("modified_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
@@ -56,3 +70,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_redial_due", "redial", ["due_at", "call_id"])
     op.create_index("ix_redial_job", "redial", ["job_id"])
+    op.execute(GUARD[op.get_bind().dialect.name])
