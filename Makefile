@@ -7,9 +7,10 @@ READY := $(VENV)/.ready
 # What Ringback is measured beside, apart from what it needs.
 BENCH_VENV := .cache/bench-venv
 BENCH_READY := $(BENCH_VENV)/.ready
-# Tests of real programs in real time: each has the machine to itself. All others run beside one another.
-ALONE := tests/telephony tests/e2e tests/chaos
-WORKERS := -n auto --maxprocesses 4 --dist worksteal
+# Tests of real programs in real time wait most of the time. They run after all others, which would slow them down, and
+# those of one file one after the other: they share what takes long to start.
+REAL_TIME := tests/telephony tests/e2e tests/chaos
+WORKERS := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help install parts demo test lint format types floors lock bench-api bench-courier bench-engine bench-intake bench-telephony fuzz-door chaos clean
@@ -34,8 +35,8 @@ demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo
 
 test: install parts lint types floors ## Everything: lint, types, floors, then all tests
-	$(BIN)/pytest $(WORKERS) $(ALONE:%=--ignore=%)
-	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest $(WORKERS) --dist worksteal $(REAL_TIME:%=--ignore=%)
+	$(BIN)/pytest $(WORKERS) --dist loadfile $(REAL_TIME)
 
 lint: install ## Check style
 	$(BIN)/ruff check .

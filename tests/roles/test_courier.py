@@ -231,7 +231,7 @@ def test_retry_after_is_obeyed(seconds: float) -> None:
         stage.receivers.answers["http://busy"] = lambda number: (
             Tried(503, retry_after=seconds) if number == 0 else Tried(200)
         )
-        stage.courier()
+        stage.courier(poll=30)
         await stage.run(1)
         await stage.clock.sleep(2 * seconds)
         times = [at for _, at, _, _ in stage.receivers.tried]

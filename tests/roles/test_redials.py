@@ -36,7 +36,7 @@ MINUTE_MS = 60_000
 ALWAYS = Calendar()
 
 
-def play(story: Callable[[Campaign, SandboxEngine], Awaitable[None]], *, poll: float = 2) -> None:
+def play(story: Callable[[Campaign, SandboxEngine], Awaitable[None]], *, poll: float = 30) -> None:
     clock = VirtualClock()
 
     async def main() -> None:
@@ -243,11 +243,11 @@ def test_a_kill_between_result_and_redial_loses_nothing_and_doubles_nothing(tmp_
     async def main() -> None:
         engine = SandboxEngine(clock)
         async with campaign(clock, engine=engine, url=f"sqlite:///{tmp_path / 'first.db'}") as made:
-            made.start(poll=1)
+            made.start(poll=30)
             url = await first_life(made, engine)
         async with campaign(clock, engine=engine, url=url, furnish=False) as again:
             again.account_id = again.application_id = 1
-            again.start(poll=1)
+            again.start(poll=30)
             await until(again, lambda: _done(again))
             for callee in numbers(100):
                 busy = behaviour(callee, 0).outcome.value == "busy"

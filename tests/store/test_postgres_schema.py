@@ -86,6 +86,11 @@ def test_a_forbidden_move_is_refused(
         task_id = await rig.new_task(1, flow=recall(), started=False)
         await rig.cancel_flow(CancelBy.PARENT_TASK, task_id)
         await rig.cancel(task_id)
+        await rig.run_sql(
+            "INSERT INTO job (account_id, name, state, spec, created_at, modified_at) "
+            "VALUES (:account, 'j', 'running', '{}', 1, 1)",
+            account=rig.account,
+        )
         name, first = table.name, str(machine.initial)
         with pytest.raises(Exception, match=f"illegal {name} state change"):
             await rig.run_sql(f"UPDATE {name} SET state = '{first}'")
