@@ -8,12 +8,14 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from e2e.campaign import Campaign
+from e2e.campaign import FINISHED, Campaign
 from e2e.processes import serving
 from e2e.receiver import Receiver
 from e2e.vendor import Vendor
@@ -51,7 +53,12 @@ class House:
 
     async def send(self, name: str, numbers: list[str], **more: Any) -> int:
         """A voice task. Returns its id."""
-        listed = [{"calleeNumber": number, "text1": f"Ann {at}"} for at, number in enumerate(numbers)]
+        return await self.send_each(
+            name, [{"calleeNumber": number, "text1": f"Ann {at}"} for at, number in enumerate(numbers)], **more
+        )
+
+    async def send_each(self, name: str, listed: list[dict[str, Any]], **more: Any) -> int:
+        """The same, with what each number has."""
         body = {"appId": "default", "taskName": name, "numberInfoList": listed, "calloutRate": 10, **more}
         return int(await self.post("/voice/group/call/send", body))
 
@@ -62,7 +69,7 @@ class House:
 
     def _is_finished(self, task_id: int) -> bool | None:
         detail = self.vendor.get(f"/voice/group/call/detail/{task_id}")["data"]
-        return detail["status"] == 2 or None
+        return detail["status"] == FINISHED or None
 
     async def texts(self, count: int) -> list[tuple[str, str, str]]:
         """So many text messages, when they have come: to, from, text."""
@@ -139,8 +146,19 @@ def loud_seconds(heard: list[int], hertz: float) -> float:
 
 
 def call_to(peer: SipPeer, callee: str) -> PeerCall:
-    (found,) = [call for call in peer.calls if call.callee == callee]
+    (found,) = calls_to(peer, callee)
     return found
+
+
+def calls_to(peer: SipPeer, callee: str) -> list[PeerCall]:
+    return [call for call in peer.calls if call.callee == callee]
+
+
+def speech_seconds(call: PeerCall) -> float:
+    """How long it heard something, in parts of 50 ms."""
+    heard = call.heard()
+    parts = [heard[at : at + 400] for at in range(0, len(heard) - 399, 400)]
+    return sum(max(map(abs, part)) > 1_000 for part in parts) * 0.05
 
 
 def test_a_voice_file_its_keys_and_a_seat(tmp_path: Path, engine: dict[str, str]) -> None:
@@ -228,6 +246,58 @@ def test_texts_and_the_messages_that_follow_them(tmp_path: Path, engine: dict[st
                 if one["submitTime"] == max(other["submitTime"] for other in await made.pushes(10))
             ]
             assert 3_000 <= last["hangupTime"] - last["answerTime"] < 4_500
+
+    asyncio.run(main())
+
+
+def test_when_how_long_and_how_many_at_once(tmp_path: Path, engine: dict[str, str]) -> None:
+    answers, other, rings, far = "493010000001", "493010000002", "493010000003", "493010000004"
+    scripts = {rings: Script(final=None)}
+
+    async def main() -> None:
+        async with (
+            house(tmp_path, engine, scripts) as made,
+            made.desk(Script(says=mu_law(tone(1.0, hertz=PHONE_HERTZ)), hangs_up_after=0.1)) as (desk, _, group),
+        ):
+            spoken = {"source": 3, "lan": "EN", "text": "Hello."}
+            now = datetime.now(ZoneInfo("Europe/Berlin"))
+            shut = {"strTime": f"{now + timedelta(hours=3):%H:%M}", "endTime": f"{now + timedelta(hours=4):%H:%M}"}
+            waiting = await made.send("shut", [far], **spoken, allowSendTime=[shut])
+            rung = await made.send("rings", [rings], **spoken, maxRingingTime=20)
+            starts = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
+            later = await made.send("later", [answers], **spoken, sendTime=f"{starts:%Y-%m-%d %H:%M:%S}")
+            await made.finished(later)
+            (push,) = await made.pushes(1)
+            assert 0 <= push["callTime"] - starts.timestamp() * 1000 < 3_000
+            # As many at once as there are phones: one.
+            seated = await made.send(
+                "seats", [answers, other], **spoken, toSeat=1, sipGroupId=group, outboundControl=1, calloutRate=1
+            )
+            await made.finished(seated)
+            _, *both = await made.pushes(3)
+            first, second = sorted(both, key=lambda one: one["callTime"])
+            assert second["callTime"] >= first["hangupTime"]
+            assert len(desk.calls) == 2
+            # Each is told its own.
+            told = await made.send_each(
+                "information",
+                [
+                    {"calleeNumber": answers, "callInformation": {"items": "One."}},
+                    {"calleeNumber": other, "callInformation": {"items": "One, two, three, four, five, six, seven."}},
+                ],
+                **{**spoken, "text": "${info.items}"},
+            )
+            await made.finished(told)
+            short, long = (speech_seconds(calls_to(made.carrier, one)[-1]) for one in (answers, other))
+            assert long > short + 0.5
+            await made.finished(rung)
+            await call_to(made.carrier, rings).wait_for("CANCEL")
+            (push,) = [one for one in await made.pushes(6) if one["callee"] == rings]
+            assert (push["terminationReason"], push["ringDuration"]) == ("nobody answered in time", 20)
+            assert 19_500 <= push["hangupTime"] - push["ringingTime"] < 22_000
+            assert calls_to(made.carrier, far) == []
+            listed = await asyncio.to_thread(made.vendor.get, f"/voice/group/call/detail/{waiting}")
+            assert listed["data"]["status"] != FINISHED
 
     asyncio.run(main())
 
