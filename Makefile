@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 BENCH_VENV := .cache/bench-venv
 BENCH_READY := $(BENCH_VENV)/.ready
 # Tests of real programs in real time wait most of the time. They run after all others, which would slow them down, and
-# those of one file one after the other: they share what takes long to start.
-REAL_TIME := tests/telephony tests/e2e tests/chaos
+# those of one file one after the other: they share what takes long to start. Those that measure sound run alone.
+REAL_TIME := tests/e2e tests/chaos
+SOUND := tests/telephony
 WORKERS := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,9 @@ demo: install ## A group call and its recall flow, over real SIP on this machine
 	$(BIN)/ringback demo
 
 test: install parts lint types floors ## Everything: lint, types, floors, then all tests
-	$(BIN)/pytest $(WORKERS) --dist worksteal $(REAL_TIME:%=--ignore=%)
+	$(BIN)/pytest $(WORKERS) --dist worksteal $(patsubst %,--ignore=%,$(REAL_TIME) $(SOUND))
 	$(BIN)/pytest $(WORKERS) --dist loadfile $(REAL_TIME)
+	$(BIN)/pytest $(SOUND)
 
 lint: install ## Check style
 	$(BIN)/ruff check .

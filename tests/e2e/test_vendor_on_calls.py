@@ -195,17 +195,17 @@ def test_a_voice_file_its_keys_and_a_seat(tmp_path: Path, engine: dict[str, str]
             pressed, listened = call_to(made.carrier, presses), call_to(made.carrier, listens)
             (at_the_desk,) = desk.calls
             assert "4930555" in listened.invite.headers["from"]
-            assert seconds_of(listened, FILE_HERTZ) == pytest.approx(2.0, abs=0.3), "twice one second"
-            assert seconds_of(pressed, FILE_HERTZ) < 1.5, "the key ends it"
-            assert seconds_of(pressed, PHONE_HERTZ) > 2.0
-            assert seconds_of(at_the_desk, CALLEE_HERTZ) > 2.0
+            assert seconds_of(listened, FILE_HERTZ) == pytest.approx(2.0, abs=0.4), "twice one second"
+            assert seconds_of(pressed, FILE_HERTZ) < 1.8, "the key ends it"
+            assert seconds_of(pressed, PHONE_HERTZ) > 1.5
+            assert seconds_of(at_the_desk, CALLEE_HERTZ) > 1.5
             assert await made.texts(1) == [(presses, "us", "You pressed it, Ann 0.")]
             pushed = await made.pushed(2)
             assert {(one["terminationCode"], one["voiceFileId"]) for one in pushed.values()} == {("200", file_id)}
             assert [pushed[one]["feedbackValue"] for one in (presses, listens)] == ["1", "-1"]
             recording = await made.recording(f"{task_id}-{pushed[presses]['voiceId']}")
             for hertz in (FILE_HERTZ, PHONE_HERTZ, CALLEE_HERTZ):
-                assert loud_seconds(recording, hertz) > 0.4, hertz
+                assert loud_seconds(recording, hertz) > 0.2, hertz
 
     asyncio.run(main())
 
@@ -268,7 +268,7 @@ def test_when_how_long_and_how_many_at_once(tmp_path: Path, engine: dict[str, st
             later = await made.send("later", [answers], **spoken, sendTime=f"{starts:%Y-%m-%d %H:%M:%S}")
             await made.finished(later)
             (push,) = await made.pushes(1)
-            assert 0 <= push["callTime"] - starts.timestamp() * 1000 < 3_000
+            assert 0 <= push["callTime"] - starts.timestamp() * 1000 < 5_000
             # As many at once as there are phones: one.
             seated = await made.send(
                 "seats", [answers, other], **spoken, toSeat=1, sipGroupId=group, outboundControl=1, calloutRate=1
@@ -318,7 +318,7 @@ def test_a_call_from_the_desk(tmp_path: Path, engine: dict[str, str]) -> None:
             (at_the_desk,), (at_the_callee,) = desk.calls, made.carrier.calls
             await at_the_desk.wait_for("BYE")
             assert "4930123" in at_the_callee.invite.headers["from"]
-            assert seconds_of(at_the_desk, CALLEE_HERTZ) > 2.0
-            assert seconds_of(at_the_callee, PHONE_HERTZ) > 2.0
+            assert seconds_of(at_the_desk, CALLEE_HERTZ) > 1.5
+            assert seconds_of(at_the_callee, PHONE_HERTZ) > 1.5
 
     asyncio.run(main())
