@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringback.api.addresses import address_allowed
 from ringback.api.itnio import signature
-from ringback.api.itnio.signature import address_allowed, check_signature, sign
+from ringback.api.itnio.signature import check_signature, sign
 from ringback.store.accounts import Account
 from tests.api.vendor_world import PUBLISHED_KEY, PUBLISHED_SECONDS, PUBLISHED_SECRET, World
 

@@ -235,14 +235,14 @@ def test_a_window_that_is_never_open_does_not_hold_the_task() -> None:
 
 def test_one_broken_node_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualClock()
-    real = node_start.audience_of
+    real = node_start.rule_of
 
-    def audience_of(recall_type, intents):
-        if intents == ["broken"]:
+    def rule_of(row):
+        if row.recall_intents == ["broken"]:
             raise ValueError("something in this node cannot be read")
-        return real(recall_type, intents)
+        return real(row)
 
-    monkeypatch.setattr(node_start, "audience_of", audience_of)
+    monkeypatch.setattr(node_start, "rule_of", rule_of)
 
     async def main() -> None:
         async with campaign(clock) as made:

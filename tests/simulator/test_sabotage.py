@@ -41,7 +41,12 @@ def _nodes_are_due_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def _all_are_recalled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(node_start, "audience_of", lambda *_: audience_of(RecallType.ALL, ()))
+    real = node_start.rule_of
+
+    def rule_of(row: Any) -> Any:
+        return msgspec.structs.replace(real(row), audience=audience_of(RecallType.ALL, ()))
+
+    patch.setattr(node_start, "rule_of", rule_of)
 
 
 def _the_dead_are_not_missed(patch: pytest.MonkeyPatch) -> None:

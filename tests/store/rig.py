@@ -19,6 +19,7 @@ from ringback.model.template import Hangup, Template
 from ringback.store import (
     accounts,
     calls,
+    flow_edits,
     flows,
     leases,
     node_start,
@@ -280,7 +281,7 @@ class Rig:
 
     async def edit(self, flow_id: int, spec: FlowSpec, *, account: int | None = None) -> None:
         async with self.store.write() as tx:
-            await flows.edit(tx, account or self.account, flow_id, spec, now_ms=self.clock.ms, minute_seconds=60)
+            await flow_edits.edit(tx, account or self.account, flow_id, spec, now_ms=self.clock.ms, minute_seconds=60)
 
     async def cancel_flow(self, by: flows.CancelBy, key: int, *, account: int | None = None) -> None:
         async with self.store.write() as tx:

@@ -14,7 +14,8 @@ from ringback.store.schema import call
 from tests.store.rig import Database, Rig
 
 CALL_INTENTS = (None, "", "101", "102", "é'\"%")
-KINDS = [(outcome, intent) for outcome in Outcome for intent in CALL_INTENTS]
+TALK_MS = (0, 2_999, 3_000, 10_000)
+KINDS = [(outcome, intent, talk_ms) for outcome in Outcome for intent in CALL_INTENTS for talk_ms in TALK_MS]
 WITHOUT_OUTCOME = [state for state in CallState if state is not CallState.ENDED]
 
 
@@ -24,7 +25,15 @@ def audiences() -> list[Audience]:
     intents = [chosen for count in range(3) for chosen in combinations(("101", "102", "", "é'\"%", "999"), count)]
     wide = [Audience(outcomes=outcomes, intents=frozenset(chosen)) for outcomes in sets for chosen in intents]
     narrow = [audience_of(kind, chosen) for kind in RecallType for chosen in intents]
-    return list(dict.fromkeys(chain(wide, narrow)))
+    lasting = [
+        Audience(
+            outcomes=outcomes, intents=frozenset({"101"}), talk_at_least_seconds=at_least, talk_under_seconds=under
+        )
+        for outcomes in (frozenset[Outcome](), frozenset(Outcome), ANSWERED_OUTCOMES, FAILED_OUTCOMES)
+        for at_least in (None, 0, 3)
+        for under in (None, 3, 10.0001)
+    ]
+    return list(dict.fromkeys(chain(wide, narrow, lasting)))
 
 
 def test_the_sql_is_the_rule(file_database: Database) -> None:
@@ -38,8 +47,15 @@ def test_the_sql_is_the_rule(file_database: Database) -> None:
             # Bare rows: only the condition is under test here, so the counters may say what they like.
             for name in ("task", "call", "flow", "node"):
                 await tx.exec_driver_sql(f"DROP TRIGGER guard_{name}_state")
-            for call_id, (outcome, intent) in ended.items():
-                values = {"state": "ended", "outcome": outcome, "intent": intent, "worker_id": 1, "trunk_id": rig.trunk}
+            for call_id, (outcome, intent, talk_ms) in ended.items():
+                values = {
+                    "state": "ended",
+                    "outcome": outcome,
+                    "intent": intent,
+                    "talk_ms": talk_ms or None,
+                    "worker_id": 1,
+                    "trunk_id": rig.trunk,
+                }
                 await tx.execute(call.update().where(call.c.id == call_id).values(**values))
             for call_id, state in zip(ids[len(KINDS) :], WITHOUT_OUTCOME, strict=True):
                 held = {"worker_id": 1, "trunk_id": rig.trunk, "answered_at": 1} if state in ON_THE_LINE else {}

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ringback.model.audience import RecallType
 from ringback.model.outcome import Outcome
-from ringback.store import accounts, flows, node_start, nodes, routes, submission
+from ringback.store import accounts, flow_edits, node_start, nodes, routes, submission
 from ringback.store.flows import FlowWrongState
 from ringback.store.refusals import is_passing
 from ringback.store.tasks import TaskWrongState
@@ -182,7 +182,7 @@ def test_an_edit_that_waits_for_the_end_of_the_parent_sees_it(postgres_database:
 
             async def edit(flow_id: int = flow_id) -> None:
                 async with rig.store.write() as tx:
-                    await flows.edit(tx, rig.account, flow_id, spec, now_ms=rig.clock.ms, minute_seconds=60)
+                    await flow_edits.edit(tx, rig.account, flow_id, spec, now_ms=rig.clock.ms, minute_seconds=60)
 
             first, second = (edit(), rig.end(lease.call_id)) if edit_first else (rig.end(lease.call_id), edit())
             await asyncio.gather(first, second)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from litestar import Litestar, MediaType, Request, Response, get
+from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from sqlalchemy.exc import SQLAlchemyError
 
 from ringback import __version__
@@ -34,6 +36,9 @@ from ringback.api.itnio.door import Door
 from ringback.api.itnio.envelope import answer, bad
 from ringback.api.itnio.families import OWN_PREFIXES
 from ringback.api.metrics import CONTENT_TYPE, metrics_text
+from ringback.api.v1.door import House
+from ringback.api.v1.problems import answer_http
+from ringback.api.v1.router import PREFIX, v1_router
 from ringback.store import provenance
 from ringback.store.database import StoreUnavailable
 
@@ -53,6 +58,7 @@ READY_SECONDS = 2.0
 def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
     """The application on an open store, which outlives it."""
     door = Door(store, clock, settings)
+    house = House(store, clock, settings)
 
     @get("/health/live", media_type=MediaType.TEXT)
     async def live() -> str:
@@ -76,12 +82,29 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
         return Response(await metrics_text(store, clock.now_ms()), headers={"content-type": CONTENT_TYPE})
 
     return Litestar(
-        route_handlers=[live, ready, metrics, *_vendor_routes(door)],
-        lifespan=[door.open],
+        route_handlers=[
+            live,
+            ready,
+            metrics,
+            v1_router(settings.max_body_megabytes * 1_000_000),
+            *_vendor_routes(door),
+        ],
+        state=State({"house": house}),
+        lifespan=[door.open, house.open],
         exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
         # The description alone: the pages that show it load their scripts from elsewhere.
         openapi_config=OpenAPIConfig(
-            title="Ringback", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin(path="/")]
+            title="Ringback",
+            version=__version__,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path="/")],
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(
+                        type="http", scheme="bearer", description="A key, as `ringback key create` prints it."
+                    )
+                }
+            ),
         ),
         # The door reads bodies itself and answers in the vendor's form when one is too large.
         request_max_body_size=None,
@@ -113,6 +136,8 @@ def _vendor_routes(door: Door) -> list[HTTPRouteHandler]:
 def _not_routed(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """An operation that is not offered is answered in the vendor's form too, under the vendor's paths."""
     path = request.url.path
+    if path.startswith(f"{PREFIX}/"):
+        return answer_http(request, error)
     if any(path.startswith(f"{prefix}/") for prefix in OWN_PREFIXES):
         fault = bad("path", f"there is no operation {request.method} {path}")
         return answer(fault.code, fault.message)

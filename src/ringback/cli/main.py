@@ -13,6 +13,7 @@ from ringback.cli import (
     demo,
     denials,
     farend,
+    keys,
     money,
     operating,
     phones,
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(accounts.app, name="account")
+app.add_typer(keys.app, name="key")
 app.add_typer(trunks.app, name="trunk")
 app.add_typer(routes.app, name="route")
 app.add_typer(denials.app, name="deny")
@@ -50,6 +52,7 @@ app.command("run")(campaigns.run_campaign)
 app.command("demo")(demo.demo)
 app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
+app.command("audit")(keys.log)
 app.command("farend")(farend.farend)
 app.command("migrate")(database.migrate)
 app.command("move-store")(database.move_store)

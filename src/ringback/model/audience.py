@@ -24,17 +24,35 @@ class RecallType(IntEnum):
     FAILED = 1
 
 
-class Audience(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls whose outcome is in ``outcomes``, and answered calls whose intent is in ``intents``."""
+class Audience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Calls whose outcome is in ``outcomes``, and answered calls whose intent is in ``intents``.
+
+    Of answered calls only those that lasted ``talk_at_least_seconds`` or longer, and less than ``talk_under_seconds``,
+    where these are given (our own rule): someone who hung up after three seconds has heard nothing.
+    """
 
     outcomes: frozenset[Outcome] = frozenset()
     intents: frozenset[str] = frozenset()
+    talk_at_least_seconds: float | None = None
+    talk_under_seconds: float | None = None
 
-    def includes(self, outcome: Outcome, intent: str | None) -> bool:
-        """Whether a call that ended so is recalled."""
-        if outcome in self.outcomes:
-            return True
-        return outcome in ANSWERED_OUTCOMES and intent is not None and intent in self.intents
+    def includes(self, outcome: Outcome, intent: str | None, talk_ms: int = 0) -> bool:
+        """Whether a call that ended so is recalled. ``talk_ms``: how long it lasted from the answer on."""
+        if outcome not in ANSWERED_OUTCOMES:
+            return outcome in self.outcomes
+        if outcome not in self.outcomes and (intent is None or intent not in self.intents):
+            return False
+        at_least, under = self.talk_bounds_ms
+        return (at_least is None or talk_ms >= at_least) and (under is None or talk_ms < under)
+
+    @property
+    def talk_bounds_ms(self) -> tuple[int | None, int | None]:
+        """At least, and less than, in milliseconds."""
+        return _ms(self.talk_at_least_seconds), _ms(self.talk_under_seconds)
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def audience_of(recall_type: RecallType, intents: Iterable[str] = ()) -> Audience:

@@ -11,7 +11,7 @@ from ringback.model.task import TaskSpec, build_numbers
 from ringback.roles.control import cancel_tasks, pause_task, resume_task
 from ringback.simulator.book import MadeFlow, MadeTask
 from ringback.simulator.plan import Wish
-from ringback.store import flows, tasks, templates
+from ringback.store import flow_edits, flows, tasks, templates
 from ringback.store.accounts import NameTaken
 from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState
@@ -161,7 +161,7 @@ class Users:
         async def edit() -> tuple[FlowDetail, FlowDetail]:
             async with self._store.write() as tx:
                 before = await flows.detail(tx, flow_id)
-                await flows.edit(
+                await flow_edits.edit(
                     tx, self._world.stage.account, flow_id, deed.flow, now_ms=self._clock.now_ms(), minute_seconds=60
                 )
                 after = await flows.detail(tx, flow_id)

@@ -1,28 +1,29 @@
-"""Recall flows as their owner sees and edits them. What makes them run is in :mod:`ringback.store.nodes`.
+"""Recall flows as their owner sees and cancels them. Edits: :mod:`.flow_edits`; what makes them run: :mod:`.nodes`.
 
-Every edit checks the state in the statement that makes the change, on the flow's own row, so a request that races the
-start of the first node either wins whole or is refused whole (recall rule 2).
+Every change checks the state in the statement that makes it, on the flow's own row, so a request that races the start
+of the first node either wins whole or is refused whole (recall rule 2).
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import insert, select, update
 
-from ringback.model.audience import RecallType
-from ringback.model.flow import FlowSpec, due_at
+from ringback.model.audience import RecallType, audience_of
 from ringback.model.report import Event
+from ringback.model.round_rule import RoundRule, is_narrow, rules_of
 from ringback.model.states import FlowState
 from ringback.store import outbox
 from ringback.store.lookups import ByKey
-from ringback.store.schema import flow, node, task, template
+from ringback.store.schema import flow, node, template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from ringback.model.flow import FlowSpec
     from ringback.store.database import Tx
 
 
@@ -37,13 +38,14 @@ class FlowWrongState(Exception):
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One round. ``left_out`` is a JSON object: why calls of the previous task did not qualify, with counts.
 
-    ``voice_node``: see :func:`ringback.store.templates.add`.
+    ``voice_node``: see :func:`ringback.store.templates.add`. ``rule`` is its wait, audience, windows and caller id.
     """
 
     id: int
     position: int
     state: FlowState
     template_id: int
+    rule: RoundRule
     voice_node: str | None
     task_id: int | None
     due_at: int | None
@@ -70,6 +72,16 @@ class FlowDetail(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[NodeDetail]
 
 
+async def of_node(tx: Tx, account_id: int, node_id: int) -> int | None:
+    """The account's flow that has that node."""
+    found: int | None = await tx.scalar(
+        select(flow.c.id)
+        .join(node, node.c.flow_id == flow.c.id)
+        .where(node.c.id == node_id, flow.c.account_id == account_id)
+    )
+    return found
+
+
 class CancelBy(IntEnum):
     """What names the thing to cancel (the vendor's ``type``)."""
 
@@ -82,18 +94,27 @@ async def create(
     tx: Tx, account_id: int, parent_task_id: int, spec: FlowSpec, *, parent_template_id: int, now_ms: int
 ) -> int:
     """Store the flow of a task that has just been stored, with all its nodes. Returns its id."""
+    return await create_rounds(
+        tx, account_id, parent_task_id, rules_of(spec, parent_template_id), spec=spec, now_ms=now_ms
+    )
+
+
+async def create_rounds(
+    tx: Tx, account_id: int, parent_task_id: int, rules: Sequence[RoundRule], *, spec: FlowSpec, now_ms: int
+) -> int:
+    """The same in full form; ``spec`` is the narrow form of the rules."""
     inserted = await tx.execute(
         insert(flow)
         .values(
             account_id=account_id,
             parent_task_id=parent_task_id,
             created_at=now_ms,
-            **_spec_values(spec, now_ms),
+            **spec_values(spec, now_ms),
         )
         .returning(flow.c.id)
     )
     flow_id = int(inserted.scalar_one())
-    await _add_nodes(tx, flow_id, dict(enumerate(spec.node_templates(parent_template_id), start=1)))
+    await add_nodes(tx, flow_id, dict(enumerate(rules, start=1)), spec)
     return flow_id
 
 
@@ -101,38 +122,6 @@ async def detail(tx: Tx, flow_id: int, *, account_id: int | None = None) -> Flow
     """The flow with its nodes, in one read; with ``account_id`` only when it is that account's."""
     found = (await BY_ID.find(tx, [flow_id])).get(flow_id)
     return None if found is None or account_id not in (None, found.account_id) else found
-
-
-async def edit(tx: Tx, account_id: int, flow_id: int, spec: FlowSpec, *, now_ms: int, minute_seconds: float) -> None:
-    """Replace a pending flow's settings. Positions that stay keep their node, and so its key.
-
-    A cancelled node never comes back: where the new settings want its round again, there is a new node.
-    Raises :class:`FlowNotFound`, :class:`FlowWrongState`.
-    """
-    changed = await tx.execute(
-        update(flow)
-        .where(flow.c.id == flow_id, flow.c.account_id == account_id, flow.c.state == FlowState.PENDING)
-        .values(**_spec_values(spec, now_ms))
-        .returning(flow.c.parent_task_id)
-    )
-    parent_task_id = changed.scalar_one_or_none()
-    if parent_task_id is None:
-        await _refuse(tx, account_id, flow_id, "edited")
-    parent = (await tx.execute(select(task.c.template_id, task.c.finished_at).where(task.c.id == parent_task_id))).one()
-    templates = dict(enumerate(spec.node_templates(parent.template_id), start=1))
-    gone = or_(node.c.position > spec.rounds, node.c.state != FlowState.PENDING)
-    await tx.execute(delete(node).where(node.c.flow_id == flow_id, gone))
-    kept = list(await tx.scalars(select(node.c.position).where(node.c.flow_id == flow_id)))
-    for position in kept:
-        await tx.execute(
-            update(node)
-            .where(node.c.flow_id == flow_id, node.c.position == position)
-            .values(template_id=templates[position])
-        )
-    await _add_nodes(tx, flow_id, {at: templates[at] for at in templates if at not in kept})
-    if parent.finished_at is not None:
-        due = due_at(parent.finished_at, spec.interval_minutes, minute_seconds)
-        await tx.execute(update(node).where(node.c.flow_id == flow_id, node.c.position == 1).values(due_at=due))
 
 
 async def cancel(tx: Tx, account_id: int, by: CancelBy, key: int, now_ms: int) -> None:
@@ -156,7 +145,7 @@ async def cancel(tx: Tx, account_id: int, by: CancelBy, key: int, now_ms: int) -
         if flow_id is None:
             what = "recall flow" if by is CancelBy.FLOW else "recall flow of task"
             raise FlowNotFound(f"there is no {what} {key}")
-        await _refuse(tx, account_id, flow_id, "cancelled")
+        await refuse(tx, account_id, flow_id, "cancelled")
     await close_pending_nodes(tx, flow_id, FlowState.CANCELLED, now_ms)
     await outbox.flows_completed(tx, [flow_id], now_ms)
 
@@ -218,7 +207,8 @@ async def _cancel_from_node(tx: Tx, account_id: int, node_id: int, now_ms: int) 
     await close_after_cancel(tx, flow_id, now_ms)
 
 
-async def _refuse(tx: Tx, account_id: int, flow_id: int, wish: str) -> None:
+async def refuse(tx: Tx, account_id: int, flow_id: int, wish: str) -> NoReturn:
+    """Raises :class:`FlowNotFound` or :class:`FlowWrongState`, whichever it is."""
     state = await tx.scalar(select(flow.c.state).where(flow.c.id == flow_id, flow.c.account_id == account_id))
     if state is None:
         raise FlowNotFound(f"there is no recall flow {flow_id}")
@@ -229,15 +219,23 @@ def _words(state: str) -> str:
     return state.replace("_", " ")
 
 
-async def _add_nodes(tx: Tx, flow_id: int, templates: dict[int, int]) -> None:
-    if templates:
+async def add_nodes(tx: Tx, flow_id: int, rules: Mapping[int, RoundRule], spec: FlowSpec) -> None:
+    """Nodes by position; ``spec`` is what the flow says of all of them."""
+    if rules:
         await tx.execute(
             insert(node),
-            [{"flow_id": flow_id, "position": at, "template_id": template} for at, template in templates.items()],
+            [{"flow_id": flow_id, "position": at, **node_values(rule, spec)} for at, rule in rules.items()],
         )
 
 
-def _spec_values(spec: FlowSpec, now_ms: int) -> dict[str, Any]:
+def node_values(rule: RoundRule, spec: FlowSpec) -> dict[str, Any]:
+    """A round's columns: its rule only where the flow does not say it."""
+    kept = None if is_narrow(rule, spec) else msgspec.json.encode(rule).decode()
+    return {"template_id": rule.template_id, "rule": kept}
+
+
+def spec_values(spec: FlowSpec, now_ms: int) -> dict[str, Any]:
+    """A flow's columns."""
     return {
         "recall_type": int(spec.recall_type),
         "recall_intents": list(spec.intents),
@@ -245,6 +243,14 @@ def _spec_values(spec: FlowSpec, now_ms: int) -> dict[str, Any]:
         "rounds": spec.rounds,
         "modified_at": now_ms,
     }
+
+
+def rule_of(row: Any) -> RoundRule:
+    """The rule of a row with a node's ``rule`` and ``template_id`` and its flow's narrow columns."""
+    if row.rule is not None:
+        return msgspec.json.decode(row.rule, type=RoundRule)
+    audience = audience_of(RecallType(row.recall_type), row.recall_intents)
+    return RoundRule(interval_minutes=row.interval_minutes, audience=audience, template_id=row.template_id)
 
 
 _DETAIL = (
@@ -263,6 +269,7 @@ _DETAIL = (
         node.c.position,
         node.c.state.label("node_state"),
         node.c.template_id,
+        node.c.rule,
         template.c.voice_node,
         node.c.task_id,
         node.c.due_at,
@@ -302,6 +309,7 @@ def _details(rows: Iterable[Any]) -> dict[int, FlowDetail]:
                 position=row.position,
                 state=FlowState(row.node_state),
                 template_id=row.template_id,
+                rule=rule_of(row),
                 voice_node=row.voice_node,
                 task_id=row.task_id,
                 due_at=row.due_at,

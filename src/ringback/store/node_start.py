@@ -15,21 +15,24 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, func, select, update
+from sqlalchemy import Label, and_, bindparam, case, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.flow import recall_task_name
 from ringback.model.outcome import Outcome
 from ringback.model.report import Event
+from ringback.model.round_rule import RoundRule
 from ringback.model.states import FlowState
+from ringback.model.task import Limits
 from ringback.store import dialects, lanes, outbox, routes
+from ringback.store.flows import rule_of
 from ringback.store.recalled import copy_numbers, in_audience
 from ringback.store.schema import call, flow, lane, node, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ringback.model.audience import Audience
     from ringback.store.database import Tx
 
 #: A transaction takes no further node when those before it choose from so many calls: others wait for its locks.
@@ -40,7 +43,7 @@ class _Round(msgspec.Struct):
     """A node that starts. ``row`` is one of :data:`_CLAIM`; ``task_id`` is given to it when somebody qualifies."""
 
     row: Any
-    audience: Audience
+    rule: RoundRule
     qualified: int = 0
     left_out: Counter[str] = msgspec.field(default_factory=Counter)
     name: str = ""
@@ -78,6 +81,8 @@ _CLAIM = (
         node.c.flow_id,
         node.c.position,
         node.c.template_id,
+        node.c.rule,
+        flow.c.interval_minutes,
         flow.c.recall_type,
         flow.c.recall_intents,
         _previous.c.id.label("previous_id"),
@@ -110,20 +115,33 @@ async def _claim(tx: Tx, now_ms: int, limit: int, only: int | None) -> list[_Rou
         candidates += row.candidates
         if rounds and candidates > CALLS_AT_ONCE:
             break
-        rounds.append(_Round(row, audience_of(RecallType(row.recall_type), row.recall_intents)))
+        rounds.append(_Round(row, rule_of(row)))
     return rounds
 
 
 async def _choose(tx: Tx, rounds: Iterable[_Round]) -> None:
     """Count who qualifies for each round, and by outcome or state why the others do not."""
     by_previous = {one.row.previous_id: one for one in rounds}
-    ends = (call.c.task_id, call.c.state, call.c.outcome, call.c.intent)
+    ends = [call.c.task_id, call.c.state, call.c.outcome, call.c.intent]
+    # How long calls lasted is told apart only where it matters: each length would be a group of its own.
+    by_length = [one for one in rounds if one.rule.audience.talk_bounds_ms != (None, None)]
+    mine = [and_(call.c.task_id == one.row.previous_id, in_audience(one.rule.audience)) for one in by_length]
+    grouped = [*ends, case((or_(*mine), 1), else_=0).label("chosen")] if mine else ends
+    asked_so = {one.row.id for one in by_length}
     found = await tx.execute(
-        select(*ends, func.count().label("calls")).where(call.c.task_id.in_(list(by_previous))).group_by(*ends)
+        select(*grouped, func.count().label("calls"))
+        .where(call.c.task_id.in_(list(by_previous)))
+        .group_by(*[text("chosen") if isinstance(part, Label) else part for part in grouped])
     )
     for row in found:
         one = by_previous[row.task_id]
-        if row.outcome is not None and one.audience.includes(Outcome(row.outcome), row.intent):
+        if row.outcome is None:
+            qualifies = False
+        elif one.row.id in asked_so:
+            qualifies = row.chosen == 1
+        else:
+            qualifies = one.rule.audience.includes(Outcome(row.outcome), row.intent)
+        if qualifies:
             one.qualified += row.calls
         else:
             one.left_out[row.outcome or row.state] += row.calls
@@ -170,8 +188,8 @@ async def _insert_tasks(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> list[_
                 "application_id": one.row.application_id,
                 "name": one.name,
                 "template_id": one.row.template_id,
-                "caller_id": one.row.caller_id,
-                "limits": one.row.limits,
+                "caller_id": one.row.caller_id if one.rule.caller_id is None else one.rule.caller_id,
+                "limits": _limits(one),
                 "kind": one.row.kind,
                 "called_info": one.row.called_info,
                 "report_last": one.row.report_last,
@@ -191,6 +209,15 @@ async def _insert_tasks(tx: Tx, rounds: Sequence[_Round], now_ms: int) -> list[_
     return [one for one in rounds if one.task_id is None]
 
 
+def _limits(one: _Round) -> str:
+    """The parent's limits, with the round's own windows."""
+    limits: str = one.row.limits
+    if one.rule.windows is None:
+        return limits
+    of_parent = msgspec.json.decode(limits, type=Limits)
+    return msgspec.json.encode(msgspec.structs.replace(of_parent, windows=one.rule.windows)).decode()
+
+
 async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
     """The calls of the new tasks, in the order of the previous ones. Routes may have changed since then."""
     await dialects.lock_routes(tx, to_change=False)
@@ -199,7 +226,7 @@ async def _copy_audiences(tx: Tx, rounds: Sequence[_Round]) -> None:
     for one in rounds:
         # Shared routes are the same for all accounts that have none of their own.
         own = one.row.account_id if prefixes[one.row.account_id].own else None
-        groups.setdefault((one.audience, own), []).append(one)
+        groups.setdefault((one.rule.audience, own), []).append(one)
     for (audience, _), alike in groups.items():
         account_id = alike[0].row.account_id
         pairs = [(one.task_id, one.row.previous_id) for one in alike if one.task_id is not None]

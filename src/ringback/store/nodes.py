@@ -62,13 +62,22 @@ async def task_finished(tx: Tx, task_id: int, now_ms: int, minute_seconds: float
             return
         position = ended
         await _over(tx, task_id, now_ms)
-    made_due = await tx.execute(
-        update(node)
-        .where(node.c.flow_id == of.id, node.c.position == position + 1, node.c.state == FlowState.PENDING)
-        .values(due_at=due_at(now_ms, of.interval_minutes, minute_seconds))
-    )
-    if made_due.rowcount == 0:
+    following = (node.c.flow_id == of.id, node.c.position == position + 1, node.c.state == FlowState.PENDING)
+    columns = (flow.c.interval_minutes, flow.c.recall_type, flow.c.recall_intents)
+    row = (
+        await tx.execute(
+            select(node.c.id, node.c.rule, node.c.template_id, *columns)
+            .join(flow, flow.c.id == node.c.flow_id)
+            .where(*following)
+        )
+    ).one_or_none()
+    if row is None:
         await flows.end(tx, of.id, FlowState.COMPLETED, now_ms)
+        return
+    wait_minutes = flows.rule_of(row).interval_minutes
+    await tx.execute(
+        update(node).where(node.c.id == row.id).values(due_at=due_at(now_ms, wait_minutes, minute_seconds))
+    )
 
 
 async def task_cancelled(tx: Tx, task_id: int, now_ms: int) -> None:
@@ -134,7 +143,7 @@ async def _flow_of(tx: Tx, task_id: int) -> Any:
     """The flow that hangs on the task, or that has it as a round; locked, as everybody does who touches its nodes."""
     of_node = select(node.c.flow_id).where(node.c.task_id == task_id).scalar_subquery()
     found = await tx.execute(
-        select(flow.c.id, flow.c.state, flow.c.parent_task_id, flow.c.interval_minutes)
+        select(flow.c.id, flow.c.state, flow.c.parent_task_id)
         .where(or_(flow.c.parent_task_id == task_id, flow.c.id == of_node))
         .with_for_update()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, insert, literal, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, literal, or_, select
 
 from ringback.model.outcome import ANSWERED_OUTCOMES
 from ringback.model.states import CallState
@@ -13,7 +13,7 @@ from ringback.store.schema import call
 from ringback.store.schema_base import ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ringback.model.audience import Audience
     from ringback.model.routing import RoutePrefixes
@@ -28,7 +28,18 @@ def in_audience(audience: Audience) -> Condition:
     chosen = [_one_of(call.c.outcome, audience.outcomes)]
     if audience.intents:
         chosen.append(and_(_one_of(call.c.outcome, ANSWERED_OUTCOMES), _one_of(call.c.intent, audience.intents)))
-    return and_(call.c.state == CallState.ENDED, or_(*chosen))
+    return and_(call.c.state == CallState.ENDED, or_(*chosen), *_talked(audience))
+
+
+def _talked(audience: Audience) -> Iterator[Condition]:
+    """How long answered calls must have lasted."""
+    not_answered = ~_one_of(call.c.outcome, ANSWERED_OUTCOMES)
+    talk_ms = func.coalesce(call.c.talk_ms, 0)
+    at_least, under = audience.talk_bounds_ms
+    if at_least is not None:
+        yield or_(not_answered, talk_ms >= literal(at_least))
+    if under is not None:
+        yield or_(not_answered, talk_ms < literal(under))
 
 
 def never_called() -> Condition:

@@ -43,9 +43,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 async def page(tx: Tx, task_id: int, *, after: int = 0, limit: int = 1000) -> list[CallRecord]:
     """The next calls of a task behind the call ``after``, in the order of its numbers."""
-    rows = await tx.execute(
-        _RECORDS.where(call.c.task_id == task_id, call.c.id > after).order_by(call.c.id).limit(limit)
-    )
+    rows = await tx.execute(QUERY.where(call.c.task_id == task_id, call.c.id > after).order_by(call.c.id).limit(limit))
     return [msgspec.convert(row, CallRecord, from_attributes=True) for row in rows]
 
 
@@ -83,7 +81,8 @@ async def skipped_by_reason(tx: Tx, task_id: int) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-_RECORDS = select(
+#: Calls with the name of their trunk.
+QUERY = select(
     call.c.id,
     call.c.callee,
     call.c.zone,

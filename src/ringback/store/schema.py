@@ -37,6 +37,7 @@ from ringback.store import (
     schema_engine,
     schema_files,
     schema_furniture,
+    schema_identity,
     schema_jobs,
     schema_money,
     schema_phones,
@@ -244,6 +245,8 @@ node = Table(
     _state_column(NODE),
     Column("reason", Text, nullable=False, server_default=""),
     Column("template_id", _ID, ForeignKey("template.id"), nullable=False),
+    # The round in full (JSON). NULL: as the flow says of all rounds.
+    Column("rule", Text),
     # NULL until the previous task has finished; then when the node may start at the earliest.
     Column("due_at", BigInteger),
     Column("task_id", _ID, ForeignKey("task.id"), unique=True),
@@ -284,6 +287,9 @@ ELSEWHERE: tuple[Table, ...] = (
     schema_files.voice_file,
     schema_phones.phone_group,
     schema_phones.phone,
+    schema_identity.api_key,
+    schema_identity.replay,
+    schema_identity.audit,
 )
 
 #: Tables whose state column is guarded by a trigger, with the machine that says what is allowed.

@@ -19,6 +19,7 @@ from ringback.model.routing import rewritten
 from ringback.model.states import ON_THE_LINE, CallState, FlowState, TaskState
 from ringback.store import calls, dialects, lanes, node_start, outbox, provenance, submission, tasks, workers
 from ringback.store.calls import CallResult
+from ringback.store.flows import rule_of
 from ringback.store.provenance import Lost
 from ringback.store.schema import call, flow, node, task, trunk
 
@@ -184,7 +185,8 @@ class _Settling:
         row = (await tx.execute(_following(task_id))).one_or_none()
         if row is None:
             return
-        earliest_ms = due_at(begun_ms, row.interval_minutes, self._minute_seconds)
+        wait_minutes = rule_of(row).interval_minutes
+        earliest_ms = due_at(begun_ms, wait_minutes, self._minute_seconds)
         if earliest_ms > self._lost.until:
             return
         self.settled.rounds += 1
@@ -197,7 +199,7 @@ class _Settling:
         if left:
             # The task before may have ended at the end of the lost hours: nobody is recalled early.
             self.settled.left += left
-            send_at = due_at(self._now_ms, row.interval_minutes, self._minute_seconds)
+            send_at = due_at(self._now_ms, wait_minutes, self._minute_seconds)
             await tx.execute(update(task).where(task.c.id == new_id).values(send_at=send_at))
             return
         await submission.submit(tx, [new_id], self._now_ms, minute_seconds=self._minute_seconds)
@@ -274,7 +276,14 @@ def _following(task_id: int) -> Any:
         .subquery()
     )
     return (
-        select(node.c.id, flow.c.interval_minutes)
+        select(
+            node.c.id,
+            node.c.rule,
+            node.c.template_id,
+            flow.c.interval_minutes,
+            flow.c.recall_type,
+            flow.c.recall_intents,
+        )
         .join(before, (before.c.flow_id == node.c.flow_id) & (before.c.position + 1 == node.c.position))
         .join(flow, flow.c.id == node.c.flow_id)
         .where(node.c.state == FlowState.PENDING)

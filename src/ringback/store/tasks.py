@@ -139,11 +139,11 @@ def is_name_taken(error: IntegrityError) -> bool:
 
 async def get(tx: Tx, task_id: int, *, account_id: int | None = None) -> Task | None:
     """The task; with ``account_id`` only when it is that account's."""
-    query = _COLUMNS.where(task.c.id == task_id)
+    query = QUERY.where(task.c.id == task_id)
     if account_id is not None:
         query = query.where(task.c.account_id == account_id)
     row = (await tx.execute(query)).one_or_none()
-    return None if row is None else _task(row)
+    return None if row is None else from_row(row)
 
 
 async def page(
@@ -170,8 +170,8 @@ async def page(
     if name_part:
         wanted.append(task.c.name.icontains(name_part, autoescape=True))
     total = await tx.scalar(select(func.count()).select_from(task).where(*wanted))
-    rows = await tx.execute(_COLUMNS.where(*wanted).order_by(task.c.id.desc()).limit(limit).offset(offset))
-    return total or 0, [_task(row) for row in rows]
+    rows = await tx.execute(QUERY.where(*wanted).order_by(task.c.id.desc()).limit(limit).offset(offset))
+    return total or 0, [from_row(row) for row in rows]
 
 
 async def count_with_keys(tx: Tx, task_id: int) -> int:
@@ -182,8 +182,8 @@ async def count_with_keys(tx: Tx, task_id: int) -> int:
 
 async def running(tx: Tx) -> list[Task]:
     """Every task that is not over, of all accounts, oldest first."""
-    rows = await tx.execute(_COLUMNS.where(task.c.state.not_in(TASK.final_states())).order_by(task.c.id))
-    return [_task(row) for row in rows]
+    rows = await tx.execute(QUERY.where(task.c.state.not_in(TASK.final_states())).order_by(task.c.id))
+    return [from_row(row) for row in rows]
 
 
 async def finish_done(tx: Tx, task_ids: Iterable[int], now_ms: int, *, minute_seconds: float) -> list[int]:
@@ -283,7 +283,8 @@ async def move(
         raise TaskWrongState(task_id, TaskState(state), event)
 
 
-_COLUMNS = select(
+#: Tasks with their application.
+QUERY = select(
     task.c.id,
     task.c.account_id,
     task.c.application_id,
@@ -315,7 +316,8 @@ _COLUMNS = select(
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Task))
 
 
-def _task(row: object) -> Task:
+def from_row(row: object) -> Task:
+    """A row of :data:`QUERY`."""
     values = {name: getattr(row, name) for name in _FIELDS}
     values["limits"] = msgspec.json.decode(values["limits"], type=Limits)
     values["state"] = TaskState(values["state"])

@@ -136,3 +136,10 @@ async def retire(tx: Tx, template_id: int, now_ms: int) -> bool:
         update(template).where(template.c.id == template_id, template.c.retired_at.is_(None)).values(retired_at=now_ms)
     )
     return done.rowcount == 1
+
+
+async def retire_own(tx: Tx, account_id: int, template_id: int, now_ms: int) -> bool:
+    """The same of an agent template that is the account's own. False too when it is another's, or shared."""
+    own = (template.c.id == template_id, template.c.account_id == account_id, template.c.voice_node.is_(None))
+    done = await tx.execute(update(template).where(*own, template.c.retired_at.is_(None)).values(retired_at=now_ms))
+    return done.rowcount == 1

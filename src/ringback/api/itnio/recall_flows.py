@@ -20,7 +20,7 @@ from ringback.api.itnio.fields import (
 )
 from ringback.api.itnio.flow_requests import flow_asked
 from ringback.model.states import FlowState
-from ringback.store import flow_pages, flows, records
+from ringback.store import flow_edits, flow_pages, flows, records
 from ringback.store.database import News
 from ringback.store.flows import CancelBy, FlowNotFound, FlowWrongState, NodeDetail
 
@@ -107,7 +107,7 @@ async def update(call: Call, wanted: RecallUpdateIn) -> Success:
         needed = await asked.text_variables(tx, call.account.id)
         spec = await asked.stored(tx, call)
         try:
-            await flows.edit(
+            await flow_edits.edit(
                 tx,
                 call.account.id,
                 wanted.keyId,

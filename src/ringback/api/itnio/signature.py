@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from typing import TYPE_CHECKING
 
+from ringback.api.addresses import address_allowed
 from ringback.api.itnio.envelope import Code, VendorError
 
 if TYPE_CHECKING:
@@ -74,16 +74,3 @@ def check_address(account: Account, address: str) -> None:
     """Pass when the account may be used from there. Raises :class:`VendorError` (-2)."""
     if not address_allowed(account.allowed_networks, address):
         raise VendorError(Code.ADDRESS_NOT_ALLOWED, f"the address {address} is not on this account's list")
-
-
-def address_allowed(networks: tuple[str, ...], address: str) -> bool:
-    """Whether the list holds the address; an empty list holds every one."""
-    if not networks:
-        return True
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
