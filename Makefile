@@ -14,7 +14,7 @@ SOUND := tests/telephony
 WORKERS := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts demo test lint format types floors lock bench-api bench-courier bench-engine bench-intake bench-telephony fuzz-door chaos clean
+.PHONY: help install parts demo test lint format types floors lock bench-api bench-courier bench-engine bench-intake bench-telephony fuzz-door fuzz-api chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench-intake: install ## Time and memory of taking 200,000 numbers, beside the b
 
 bench-telephony: install parts ## Throughput, pacing, lines, engines and memory, beside the bare parts (15 minutes)
 	$(BIN)/python -m bench.telephony
+
+fuzz-api: install ## 12,000 requests made from the description of our own door (2 minutes; FUZZ_API_CASES=50000)
+	FUZZ_API_CASES=$(or $(FUZZ_API_CASES),12000) $(BIN)/pytest -q tests/api/v1/test_schema_cases.py
 
 fuzz-door: install ## 10,000 requests made from the door's own description (4 minutes; FUZZ_DOOR_CASES=50000)
 	FUZZ_DOOR_CASES=$(or $(FUZZ_DOOR_CASES),10000) $(BIN)/pytest -q tests/api/test_schema_cases.py

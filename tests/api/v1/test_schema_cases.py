@@ -20,8 +20,8 @@ from ringback.store.database import Store
 from tests.api.v1.own_world import Own
 from tests.api.vendor_world import FakeClock, World
 
-#: How many requests over all operations; ``make fuzz-v1`` asks for more.
-CASES = int(os.environ.get("FUZZ_V1_CASES", "1200"))
+#: How many requests over all operations; ``make fuzz-api`` asks for more.
+CASES = int(os.environ.get("FUZZ_API_CASES", "1200"))
 
 
 def operations() -> list[schemathesis.APIOperation[Any, Any, Any]]:

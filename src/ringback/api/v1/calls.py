@@ -13,7 +13,7 @@ from litestar.params import FromQuery, PathParameter, QueryParameter
 
 from ringback.api.v1.door import By, needs
 from ringback.api.v1.fields import moment_or_none
-from ringback.api.v1.paging import Cursor, Limit, Page, behind, page_of
+from ringback.api.v1.paging import MAX_ID, Cursor, Limit, Page, behind, page_of
 from ringback.api.v1.problems import Kind, not_found
 from ringback.api.v1.tasks import TaskId
 from ringback.model.api_key import Scope
@@ -22,7 +22,7 @@ from ringback.model.states import CallState
 from ringback.store import listings, tasks
 from ringback.store.records import CallRecord
 
-CallId = Annotated[int, PathParameter(ge=1, description="Id of the call.")]
+CallId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the call.")]
 
 
 class CallOut(msgspec.Struct, frozen=True, kw_only=True):

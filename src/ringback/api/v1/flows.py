@@ -14,7 +14,7 @@ from ringback.api.v1.door import By, Caller, needs
 from ringback.api.v1.fields import moment
 from ringback.api.v1.flow_fields import FlowIn, NodeIn, NodeOut, node_shown, rule_asked, rules_asked
 from ringback.api.v1.new_task import variables_of
-from ringback.api.v1.paging import Cursor, Limit, Page, behind, page_of
+from ringback.api.v1.paging import MAX_ID, Cursor, Limit, Page, behind, page_of
 from ringback.api.v1.problems import Kind, Problem, invalid, not_found
 from ringback.model.api_key import Scope
 from ringback.model.states import FlowState
@@ -23,8 +23,8 @@ from ringback.store.database import News, Tx
 from ringback.store.flows import CancelBy, FlowDetail, FlowNotFound, FlowWrongState
 from ringback.store.listings import FlowRow
 
-FlowId = Annotated[int, PathParameter(ge=1, description="Id of the flow.")]
-NodeId = Annotated[int, PathParameter(ge=1, description="Id of the node.")]
+FlowId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the flow.")]
+NodeId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the node.")]
 _CHANGES = (Kind.NOT_FOUND, Kind.CONFLICT, Kind.CHANGED)
 
 
@@ -56,7 +56,7 @@ async def list_flows(
     limit: Limit = 50,
     cursor: Cursor = None,
     flow_state: Annotated[FlowState | None, QueryParameter(name="state")] = None,
-    task_id: Annotated[int | None, QueryParameter(ge=1, description="The flow of this task.")] = None,
+    task_id: Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="The flow of this task.")] = None,
 ) -> Page[FlowListed]:
     """The account's flows, newest first."""
     async with caller.store.read() as tx:

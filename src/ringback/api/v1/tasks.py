@@ -15,7 +15,7 @@ from ringback.api.v1.fields import (
 from ringback.api.v1.flow_fields import rules_asked
 from ringback.api.v1.new_task import number_list, variables_of
 from ringback.api.v1.once import Made, once
-from ringback.api.v1.paging import Cursor, Limit, Page, behind, page_of
+from ringback.api.v1.paging import MAX_ID, Cursor, Limit, Page, behind, page_of
 from ringback.api.v1.problems import FieldError, Kind, Problem, invalid, not_found
 from ringback.api.v1.task_fields import NewTask, TaskListed, TaskMade, TaskOut, limits_asked, task_listed, task_shown
 from ringback.model.api_key import Scope
@@ -31,7 +31,7 @@ from ringback.store.accounts import NameTaken
 from ringback.store.database import News, Tx
 from ringback.store.tasks import Task, TaskNotFound, TaskWrongState
 
-TaskId = Annotated[int, PathParameter(ge=1, description="Id of the task.")]
+TaskId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the task.")]
 
 
 @post("/tasks", status_code=201, tags=["tasks"], **needs(Scope.TASKS_WRITE, statuses=(Kind.CONFLICT, Kind.KEY_REUSED)))

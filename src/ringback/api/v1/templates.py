@@ -12,7 +12,7 @@ from litestar.params import JSONBody, PathParameter
 from ringback.api.v1.door import By, needs
 from ringback.api.v1.fields import moment
 from ringback.api.v1.once import Made, once
-from ringback.api.v1.paging import Cursor, Limit, Page, behind, page_of
+from ringback.api.v1.paging import MAX_ID, Cursor, Limit, Page, behind, page_of
 from ringback.api.v1.problems import FieldError, Kind, Problem, not_found
 from ringback.model.api_key import Scope
 from ringback.store import listings, templates
@@ -20,7 +20,7 @@ from ringback.store.database import Tx
 from ringback.store.listings import TemplateRow
 from ringback.voice.load import MAX_SOURCE_BYTES, TemplateError, load_template_text
 
-TemplateId = Annotated[int, PathParameter(ge=1, description="Id of the template.")]
+TemplateId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the template.")]
 
 
 class NewTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
