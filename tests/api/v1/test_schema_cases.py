@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from schemathesis.generation import GenerationMode
 from sqlalchemy import text
 
 from ringback.api.app import create_app
+from ringback.api.v1 import events
 from ringback.model.api_key import parse_token
 from ringback.settings import Settings
 from ringback.store.database import Store
@@ -42,13 +44,17 @@ WRONG_COUNTERS = text(
 
 
 @pytest.fixture(scope="module")
-def own(lasting_world: World) -> Own:
+def own(lasting_world: World) -> Iterator[Own]:
     """One furnished world: the requests of all operations meet in it."""
     made = Own(lasting_world)
+    # A stream is told nothing new here, so it lasts as long as it may.
+    patch = pytest.MonkeyPatch()
+    patch.setattr(events, "LONGEST_SECONDS", 2.0)
     for number in range(3):
         made.task(f"task {number}", takes_more=True, flow={"nodes": [{"interval_minutes": 5}] * 2})
     made.good("POST", "/templates", json={"yaml": "name: mine\nsteps:\n  - say: Hi\n"})
-    return made
+    yield made
+    patch.undo()
 
 
 def test_the_description_has_every_operation(own: Own) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class House:
         self.clock = clock
         self.settings = settings
         self.keys = Lookups(store, api_keys.BY_KEY_ID)
+        #: Streams of events that are open, by account.
+        self.streams: Counter[int] = Counter()
 
     @asynccontextmanager
     async def open(self, _app: object) -> AsyncIterator[None]:

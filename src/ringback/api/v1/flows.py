@@ -75,7 +75,7 @@ async def list_flows(
 async def get_flow(caller: By, flow_id: FlowId) -> Response[FlowOut]:
     """One flow with its nodes. Its ETag goes into If-Match of an edit."""
     async with caller.store.read() as tx:
-        return tagged(_shown(await _flow(tx, caller, flow_id)))
+        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
 
 
 @put("/flows/{flow_id:int}", tags=["flows"], **needs(Scope.FLOWS_WRITE, statuses=_CHANGES))
@@ -85,7 +85,7 @@ async def edit_flow(
     """Replace the nodes of a flow that has not started. Nodes at positions that stay keep their ids."""
     async with caller.store.write() as tx:
         before = await _flow(tx, caller, flow_id)
-        check_unchanged(request, _shown(before))
+        check_unchanged(request, flow_shown(before))
         parent = await tasks.get(tx, before.parent_task_id)
         assert parent is not None, "a flow's task is never deleted"
         rules = rules_asked(data, parent.template_id, "nodes")
@@ -102,8 +102,8 @@ async def edit_flow(
             )
         except FlowWrongState as error:
             raise Problem(Kind.CONFLICT, str(error)) from None
-        after = _shown(await _flow(tx, caller, flow_id))
-        await _log(tx, caller, "flow.edited", f"flow:{flow_id}", _shown(before), after)
+        after = flow_shown(await _flow(tx, caller, flow_id))
+        await _log(tx, caller, "flow.edited", f"flow:{flow_id}", flow_shown(before), after)
     caller.store.announce(News.WORK)
     return tagged(after)
 
@@ -118,7 +118,7 @@ async def edit_node(
         if flow_id is None:
             raise not_found("node", node_id)
         before = await _flow(tx, caller, flow_id)
-        check_unchanged(request, _shown(before))
+        check_unchanged(request, flow_shown(before))
         parent = await tasks.get(tx, before.parent_task_id)
         assert parent is not None, "a flow's task is never deleted"
         rule = rule_asked(data, parent.template_id, "node")
@@ -136,8 +136,8 @@ async def edit_node(
             raise not_found("node", node_id) from None
         except FlowWrongState as error:
             raise Problem(Kind.CONFLICT, str(error)) from None
-        after = _shown(await _flow(tx, caller, flow_id))
-        await _log(tx, caller, "node.edited", f"node:{node_id}", _shown(before), after)
+        after = flow_shown(await _flow(tx, caller, flow_id))
+        await _log(tx, caller, "node.edited", f"node:{node_id}", flow_shown(before), after)
     caller.store.announce(News.WORK)
     return tagged(after)
 
@@ -153,7 +153,7 @@ async def cancel_flow(caller: By, flow_id: FlowId) -> Response[FlowOut]:
     async with caller.store.write() as tx:
         await _cancel(tx, caller, CancelBy.FLOW, flow_id, "flow")
         await _log(tx, caller, "flow.cancelled", f"flow:{flow_id}", None, None)
-        return tagged(_shown(await _flow(tx, caller, flow_id)))
+        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
 
 
 @post(
@@ -170,7 +170,7 @@ async def cancel_node(caller: By, node_id: NodeId) -> Response[FlowOut]:
             raise not_found("node", node_id)
         await _cancel(tx, caller, CancelBy.NODE_ONWARD, node_id, "node")
         await _log(tx, caller, "node.cancelled", f"node:{node_id}", None, None)
-        return tagged(_shown(await _flow(tx, caller, flow_id)))
+        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
 
 
 async def _cancel(tx: Tx, caller: Caller, by: CancelBy, key: int, what: str) -> None:
@@ -213,7 +213,8 @@ async def _log(
     )
 
 
-def _shown(flow: FlowDetail) -> FlowOut:
+def flow_shown(flow: FlowDetail) -> FlowOut:
+    """A flow as it is answered."""
     return FlowOut(
         id=flow.id,
         task_id=flow.parent_task_id,

@@ -115,7 +115,8 @@ def limits_asked(asked: LimitsIn) -> Limits:
     )
 
 
-def _counts(task: Task) -> Counts:
+def counts_of(task: Task) -> Counts:
+    """The numbers of a task."""
     return Counts(
         total=task.total,
         queued=task.queued,
@@ -135,7 +136,7 @@ def task_listed(task: Task) -> TaskListed:
         state=task.state,
         application=task.app_id,
         template_id=task.template_id,
-        counts=_counts(task),
+        counts=counts_of(task),
         created_at=moment(task.created_at),
         finished_at=moment_or_none(task.finished_at),
     )
@@ -159,7 +160,7 @@ def task_shown(task: Task, *, waiting: str | None, flow_id: int | None) -> TaskO
             windows=windows_shown(task.limits.windows),
             record=task.limits.record,
         ),
-        counts=_counts(task),
+        counts=counts_of(task),
         flow_id=flow_id,
         talk_seconds=task.talk_ms / 1000,
         charged_seconds=task.charged_seconds,
