@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures import Report
 from ringback.clock import RealClock
+from ringback.model.destinations import read_networks
 from ringback.model.numbers import zone_key
 from ringback.model.outcome import Outcome
 from ringback.model.report import Form
@@ -141,7 +142,7 @@ async def _measure(report: Report, name: str, form: Form, campaigns: int) -> Non
         store = await open_store(f"sqlite:///{Path(folder) / 'bench.db'}", clock)
         try:
             await _fill(store, clock, f"http://127.0.0.1:{port}/", form=form, count=REPORTS, campaigns=campaigns)
-            courier = Courier(store, clock, lambda: HttpPost(clock))
+            courier = Courier(store, clock, lambda: HttpPost(clock, read_networks("127.0.0.0/8")))
             cpu = time.process_time()
             began = time.monotonic()
             running = asyncio.create_task(courier.run())

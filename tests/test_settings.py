@@ -24,6 +24,7 @@ OTHERS = {
     "idle_poll_seconds": "0.25",
     "sip_workers": "4",
     "reports_keep_days": "2.5",
+    "report_networks": "10.0.0.0/8, ::1",
     "recordings": "/srv/recordings",
     "state": "/srv/state",
     "asterisk": "http://ringback:secret@127.0.0.1:8088",
@@ -51,6 +52,7 @@ def test_without_anything_the_defaults_hold(tmp_path: Path) -> None:
         60,
     )
     assert settings.proxies == ()
+    assert settings.networks_of_reports == ()
 
 
 def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
@@ -62,6 +64,7 @@ def test_every_setting_can_be_set_in_the_environment(tmp_path: Path) -> None:
         assert found != getattr(defaults, name)
         assert found == msgspec.convert(text, type(found), strict=False)
     assert settings.proxies == ("127.0.0.1", "10.0.0.0/8")
+    assert [str(one) for one in settings.networks_of_reports] == ["10.0.0.0/8", "::1/128"]
 
 
 def test_every_setting_can_be_set_in_the_file(tmp_path: Path) -> None:
@@ -124,6 +127,7 @@ WRONG = {
     "drain_seconds": ("-1", "must not be negative"),
     "idle_poll_seconds": ("nan", "must be a number, got nan"),
     "reports_keep_days": ("0", "must be more than 0"),
+    "report_networks": ("10.0.0.0/8, crm", "must hold networks: 'crm' does not"),
     "recordings": (" ", "must be the name of a folder"),
     "state": ("", "must be the name of a folder"),
     "sip_workers": ("-2", "must be more than 0"),

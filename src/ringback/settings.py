@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from ringback.model.destinations import read_networks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ringback.model.destinations import Network
 
 CONFIG_FILE = "ringback.toml"
 PREFIX = "RINGBACK_"
@@ -81,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state: str = ".ringback"
     #: How many days delivered reports stay, for replay.
     reports_keep_days: float = 7.0
+    #: Networks, with commas between, that reports may go to although they are not public.
+    report_networks: str = ""
     #: The largest request body, in megabytes.
     max_body_megabytes: int = 64
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -113,11 +119,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise ValueError(f"trusted_proxies must hold addresses or networks: {error}") from None
+        try:
+            read_networks(self.report_networks)
+        except ValueError as error:
+            raise ValueError(f"report_networks must hold networks: {error}") from None
 
     @property
     def proxies(self) -> tuple[str, ...]:
         """``trusted_proxies``, one by one."""
         return tuple(part.strip() for part in self.trusted_proxies.split(",") if part.strip())
+
+    @property
+    def networks_of_reports(self) -> tuple[Network, ...]:
+        """``report_networks``, one by one."""
+        return read_networks(self.report_networks)
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None, **given: Any) -> Settings:

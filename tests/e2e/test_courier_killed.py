@@ -33,6 +33,7 @@ def story(folder: Path, url: str) -> None:
         "RINGBACK_TELEPHONY": "sandbox",
         "RINGBACK_TAKEOVER_SECONDS": "6",
         "RINGBACK_LOG_LEVEL": "warning",
+        "RINGBACK_REPORT_NETWORKS": "127.0.0.0/8",
     }
     campaign = Campaign(folder, environ)
     with contextlib.ExitStack() as stack:

@@ -41,6 +41,14 @@ def test_commands_of_the_page(tmp_path: Path) -> None:
         (("add", "acme", "http://"), "URL must be http://HOST"),
         (("add", "acme", "http://x:port"), "URL must be http://HOST"),
         (("add", "acme", "http://a b"), "URL must be http://HOST"),
+        (("add", "acme", "http://me:word@x"), "URL must be http://HOST"),
+        (("add", "acme", "http://x:0"), "URL must have a port from 1 to 65535, has 0"),
+        (("add", "acme", "http://127.1"), "URL must have an address as four decimal numbers, has 127.1"),
+        (
+            ("add", "acme", "http://10.1.2.3/x"),
+            "URL is refused: the address of 10.1.2.3 is not one that reports may go to (setting report_networks)",
+        ),
+        (("add", "acme", "http://[::ffff:8.8.8.8]"), "URL is refused: the address of [::ffff:8.8.8.8] is not one"),
         (("add", "acme", "http://x", "--form", "xml"), "--form must be one of events"),
         (("add", "acme", "http://x", "--event", "call.begun"), "--event must be one of call.ended"),
         (("add", "acme", "http://x", "--form", "single", "--event", "call.ended"), "--event: a receiver of the form"),
@@ -58,3 +66,11 @@ def test_refused_commands(tmp_path: Path, arguments: tuple[str, ...], message: s
     done = ringback("report", *arguments, folder=tmp_path)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_a_receiver_in_an_allowed_network_can_be_added(tmp_path: Path) -> None:
+    assert ringback("account", "create", "acme", folder=tmp_path).returncode == 0
+    environ = {"RINGBACK_REPORT_NETWORKS": "10.1.0.0/16"}
+    asked = ("report", "add", "acme", "http://10.1.2.3/x")
+    assert ringback(*asked, folder=tmp_path).returncode == 1
+    assert "receiver  1\n" in ringback(*asked, folder=tmp_path, environ=environ).stdout

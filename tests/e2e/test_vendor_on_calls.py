@@ -116,7 +116,12 @@ def engine(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 @contextlib.asynccontextmanager
 async def house(folder: Path, engine: dict[str, str], scripts: dict[str, Script]) -> Any:
     port = free_port(socket.SOCK_DGRAM)
-    environ = {**engine, "RINGBACK_LOG_LEVEL": "warning", "RINGBACK_REGISTRAR": f"127.0.0.1:{port}"}
+    environ = {
+        **engine,
+        "RINGBACK_LOG_LEVEL": "warning",
+        "RINGBACK_REGISTRAR": f"127.0.0.1:{port}",
+        "RINGBACK_REPORT_NETWORKS": "127.0.0.0/8",
+    }
     carrier = SipPeer(scripts)
     async with carrier.listening():
         campaign = Campaign(folder, environ)

@@ -14,6 +14,7 @@ from sqlalchemy import insert, text
 from standardwebhooks import Webhook
 
 from ringback.clock import RealClock
+from ringback.model.destinations import read_networks
 from ringback.model.report import Event, Form
 from ringback.roles.courier import Courier
 from ringback.roles.post import HttpPost
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.enable_socket
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CLOCK = RealClock()
+LOOPBACK = read_networks("127.0.0.0/8")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Failing = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -195,7 +197,7 @@ def test_every_way_to_fail(tmp_path: Path) -> None:
         # Between two that fail there are some that do not, or the receiver counts as in trouble as a whole.
         bad.fails = {ids[12 * place + 6]: way for place, way in enumerate(WAYS)}
         late_ids = await put(store, refused, 50)
-        courier = Courier(store, CLOCK, lambda: HttpPost(CLOCK, total_seconds=1.0))
+        courier = Courier(store, CLOCK, lambda: HttpPost(CLOCK, LOOPBACK, total_seconds=1.0))
         running = asyncio.create_task(courier.run())
         try:
             await CLOCK.sleep(1)
@@ -235,7 +237,7 @@ def test_an_endless_answer_that_says_yes_is_a_yes() -> None:
 
         sent: defaultdict[str, int] = defaultdict(int)
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        post = HttpPost(CLOCK, total_seconds=5)
+        post = HttpPost(CLOCK, LOOPBACK, total_seconds=5)
         tried = await post.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, "{}")
         await post.close()
         server.close()

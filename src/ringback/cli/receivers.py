@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import secrets
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from ringback.cli.common import UserError, account_named, iso, opened, print_lines, run, settings
 from ringback.clock import RealClock
+from ringback.model.destinations import InvalidDestination, check_url
 from ringback.model.report import OWN_EVENTS, Event, Form
 from ringback.store import accounts, deliveries, report_endpoints
 from ringback.store.database import News
 
 if TYPE_CHECKING:
+    from ringback.settings import Settings
     from ringback.store.report_endpoints import Endpoint, Standing
 
-MAX_URL = 2_000
 MAX_SECRET = 128
 
 app = typer.Typer(help="Reports: what is pushed to the user about calls, tasks and flows.", no_args_is_help=True)
@@ -45,8 +45,9 @@ def add(
         chosen = _form(form)
         wanted = _events(event or [], chosen)
         secret = _secret(chosen, token)
-        _check_url(url)
-        async with opened(settings()) as store, store.write() as tx:
+        in_force = settings()
+        _check_url(url, in_force)
+        async with opened(in_force) as store, store.write() as tx:
             found = await accounts.by_name(tx, account)
             if found is None:
                 raise UserError(f"there is no account {account!r}")
@@ -203,14 +204,11 @@ def _secret(form: Form, token: str) -> str:
     return token
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, in_force: Settings) -> None:
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable or len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise UserError(f"URL must be http://HOST… or https://HOST…, at most {MAX_URL} characters")
+        check_url(url, in_force.networks_of_reports)
+    except InvalidDestination as error:
+        raise UserError(f"URL {error}") from None
 
 
 def _values(one: Standing) -> dict[str, object]:

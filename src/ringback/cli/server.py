@@ -217,7 +217,7 @@ class Server:
         return Courier(
             self.store,
             self._clock,
-            lambda: HttpPost(self._clock),
+            lambda: HttpPost(self._clock, self._settings.networks_of_reports),
             CourierSettings(
                 idle_poll_seconds=self._settings.idle_poll_seconds, keep_days=self._settings.reports_keep_days
             ),

@@ -9,11 +9,15 @@ import aiohttp
 
 from ringback import __version__
 from ringback.model.delivery import Tried, parse_retry_after
+from ringback.model.destinations import InvalidDestination, check_url
+from ringback.roles.checked_connector import NotConnected, SystemLookUp, make_connector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ringback.clock import Clock
+    from ringback.model.destinations import Network
+    from ringback.roles.checked_connector import LookUp
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0
@@ -32,14 +36,30 @@ class Post(Protocol):
 
 
 class HttpPost:
-    """Sends over HTTP. Redirects are not followed, no cookie is kept, no proxy of the environment is used."""
+    """Sends over HTTP. Redirects are not followed, no cookie is kept, no proxy of the environment is used.
 
-    def __init__(self, clock: Clock, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    It connects to public addresses, and to those in ``networks``. ``look_up`` finds the addresses of names.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        networks: Sequence[Network] = (),
+        *,
+        look_up: LookUp | None = None,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
         self._clock = clock
+        self._networks = tuple(networks)
+        self._look_up = look_up
         self._timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=CONNECT_SECONDS)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: str) -> Tried:
+        try:
+            check_url(url, self._networks)
+        except InvalidDestination as error:
+            return Tried(None, f"its URL {error}")
         try:
             async with self._client().post(
                 url,
@@ -69,8 +89,7 @@ class HttpPost:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                # Whoever sends bounds them: time spent in a queue for a socket would count as the receiver's.
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=make_connector(self._networks, self._look_up or SystemLookUp()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"Ringback/{__version__}"},
                 auto_decompress=False,
@@ -81,5 +100,7 @@ class HttpPost:
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, NotConnected):
+        return str(error.os_error)
     text = f"{type(error).__name__}: {error}"
     return text if len(text) <= 200 else text[:199] + "…"
