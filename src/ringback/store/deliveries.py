@@ -163,16 +163,20 @@ async def replay(
     endpoint_id: int | None = None,
     task_id: int | None = None,
     dead_only: bool = False,
+    account_id: int | None = None,
 ) -> int:
     """Send again, under the same ids, what was delivered or given up. Returns how many.
 
-    ``task_id``: of the task itself, and of its calls.
+    ``task_id``: of the task itself, and of its calls. ``account_id``: only to receivers of that account.
     """
     wanted = [report.c.state == "dead" if dead_only else report.c.state != "pending"]
     if report_ids is not None:
         wanted.append(among(report.c.id, report_ids))
     if endpoint_id is not None:
         wanted.append(report.c.endpoint_id == endpoint_id)
+    if account_id is not None:
+        own = select(report_endpoint.c.id).where(report_endpoint.c.account_id == account_id)
+        wanted.append(report.c.endpoint_id.in_(own))
     if task_id is not None:
         its_calls = select(call.c.id).where(call.c.task_id == task_id)
         wanted.append(

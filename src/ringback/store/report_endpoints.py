@@ -90,32 +90,45 @@ async def everyone(tx: Tx, account_id: int | None = None) -> list[Endpoint]:
     return [_endpoint(row) for row in await tx.execute(query)]
 
 
-async def remove(tx: Tx, endpoint_id: int) -> bool:
-    """Take it away with all its reports. False when there is none."""
+async def remove(tx: Tx, endpoint_id: int, *, account_id: int | None = None) -> bool:
+    """Take it away with all its reports; with ``account_id`` only when it is that account's.
+
+    False when there is none.
+    """
     # Whoever writes a report for it at this moment is waited for.
-    await tx.execute(select(report_endpoint.c.id).where(report_endpoint.c.id == endpoint_id).with_for_update())
+    found = select(report_endpoint.c.id).where(*_named(endpoint_id, account_id)).with_for_update()
+    if await tx.scalar(found) is None:
+        return False
     await tx.execute(delete(report).where(report.c.endpoint_id == endpoint_id))
-    done = await tx.execute(delete(report_endpoint).where(report_endpoint.c.id == endpoint_id))
-    return done.rowcount == 1
+    await tx.execute(delete(report_endpoint).where(report_endpoint.c.id == endpoint_id))
+    return True
 
 
-async def disable(tx: Tx, endpoint_id: int, reason: str, now_ms: int) -> bool:
-    """Send it nothing any more; what is pending stays. False when there is none, or it is disabled already."""
+async def disable(tx: Tx, endpoint_id: int, reason: str, now_ms: int, *, account_id: int | None = None) -> bool:
+    """Send it nothing any more; what is pending stays. False when there is none, or it is disabled already.
+
+    With ``account_id`` only when it is that account's.
+    """
     done = await tx.execute(
         update(report_endpoint)
-        .where(report_endpoint.c.id == endpoint_id, report_endpoint.c.disabled_at.is_(None))
+        .where(*_named(endpoint_id, account_id), report_endpoint.c.disabled_at.is_(None))
         .values(disabled_at=now_ms, disabled_reason=reason, courier=None, leased_until=0)
     )
     return done.rowcount == 1
 
 
-async def enable(tx: Tx, endpoint_id: int, now_ms: int) -> bool:
-    """Send to it again, at once what has been tried before. False when there is none."""
+async def enable(tx: Tx, endpoint_id: int, now_ms: int, *, account_id: int | None = None) -> bool:
+    """Send to it again, at once what has been tried before; with ``account_id`` only when it is that account's.
+
+    False when there is none.
+    """
     done = await tx.execute(
         update(report_endpoint)
-        .where(report_endpoint.c.id == endpoint_id)
+        .where(*_named(endpoint_id, account_id))
         .values(disabled_at=None, disabled_reason="", courier=None, leased_until=0)
     )
+    if done.rowcount == 0:
+        return False
     await tx.execute(
         update(report)
         .where(
@@ -126,7 +139,13 @@ async def enable(tx: Tx, endpoint_id: int, now_ms: int) -> bool:
         )
         .values(due_at=now_ms)
     )
-    return done.rowcount == 1
+    return True
+
+
+def _named(endpoint_id: int, account_id: int | None) -> list[Any]:
+    """The receiver, when it is the account's; ``None``: whosever it is."""
+    named = [report_endpoint.c.id == endpoint_id]
+    return named if account_id is None else [*named, report_endpoint.c.account_id == account_id]
 
 
 async def has_sms_provider(tx: Tx, account_id: int) -> bool:

@@ -78,9 +78,11 @@ def test_every_route_with_an_id_hides_what_is_another_account_s(own: Own) -> Non
     template = own.good("POST", "/templates", json={"yaml": "name: mine\nsteps:\n  - say: Hi\n"})
     node = own.good("GET", f"/flows/{task['flow_id']}")["nodes"][0]
     (call,) = own.good("GET", f"/tasks/{task['id']}/calls?limit=1")["items"]
+    receiver = own.good("POST", "/receivers", json={"url": "https://crm.example.com/in"})
     token = parse_token(own.key)
     assert token is not None
     values = {
+        "receiver_id": receiver["id"],
         "task_id": task["id"],
         "flow_id": task["flow_id"],
         "node_id": node["id"],

@@ -8,7 +8,7 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from ringback.api.v1 import calls, events, flows, keys, numbers, tasks, templates
+from ringback.api.v1 import calls, events, flows, keys, numbers, receivers, tasks, templates
 from ringback.api.v1.bodies import StrictRequest
 from ringback.api.v1.door import SCOPE, caller_of, check_caller
 from ringback.api.v1.problems import Problem, answer_http, answer_problem, answer_unexpected
@@ -49,6 +49,12 @@ HANDLERS: list[ControllerRouterHandler] = [
     flows.edit_node,
     flows.cancel_flow,
     flows.cancel_node,
+    receivers.make_receiver,
+    receivers.list_receivers,
+    receivers.remove_receiver,
+    receivers.enable_receiver,
+    receivers.disable_receiver,
+    receivers.replay_reports,
 ]
 
 
