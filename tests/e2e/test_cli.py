@@ -117,6 +117,8 @@ def test_a_shut_trunk_is_explained_and_can_be_reset(tmp_path: Path) -> None:
         (("template", "add", "missing.yaml"), "missing.yaml"),
         (("template", "retire", "7"), "there is no template 7"),
         (("task", "pause", "7"), "there is no task 7"),
+        (("explain", "7", "4930123460"), "there is no task 7"),
+        (("explain", "7", "x"), "NUMBER may hold digits only"),
         (("task", "cancel", "7"), "there is no task 7"),
         (("calls", "7"), "there is no task 7"),
         (("flow", "7"), "there is no recall flow 7"),

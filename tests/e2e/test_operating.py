@@ -53,9 +53,14 @@ def test_commands_of_the_page(tmp_path: Path) -> None:
     restore, hold = blocks("Restore")
     show, *ways = blocks("Settle")
     (move,) = blocks("Moving the database")
+    (why,) = blocks("Why a number was not dialled")
     with serving(tmp_path, SANDBOX) as server:
         task_id = campaign.create(campaign.vendor(server), NUMBERS)
         until(lambda: _states(campaign, task_id).count("ended") >= 20 or None, what="the first calls")
+        told = shell(tmp_path, why.replace("explain 1 9900000000", f"explain {task_id} {NUMBERS[0]}"))
+        as_json, _, for_people = told.partition("\n")
+        assert json.loads(as_json)["rounds"][0]["rule"] == "parent_list"
+        assert "in this round (parent_list): it is in the list of the task" in for_people
         assert "bytes, checked" in shell(tmp_path, backup)
         assert "it was held by hand" in shell(tmp_path, hold)
         server.kill()

@@ -12,6 +12,7 @@ from ringback.cli import (
     database,
     demo,
     denials,
+    explain,
     farend,
     keys,
     money,
@@ -52,6 +53,7 @@ app.command("run")(campaigns.run_campaign)
 app.command("demo")(demo.demo)
 app.command("calls")(reports.calls)
 app.command("flow")(reports.flow)
+app.command("explain")(explain.explain)
 app.command("audit")(keys.log)
 app.command("farend")(farend.farend)
 app.command("migrate")(database.migrate)

@@ -13,6 +13,7 @@ import typer
 from ringback.cli.common import UserError, configure_logging, fail, iso, opened, run, settings
 from ringback.cli.dialled_file import read_dialled
 from ringback.clock import RealClock
+from ringback.model.instants import instant
 from ringback.roles.hold import check, hold_everything
 from ringback.store import provenance, settling, workers
 from ringback.store.backup import BackupFailed, back_up
@@ -161,8 +162,8 @@ async def _show(in_force: Settings) -> None:
             return
     typer.echo(why)
     typer.echo(
-        f"Calls may have been dialled from {provenance.instant(would.lost.since)}, when this copy was made, "
-        f"to {provenance.instant(would.lost.until)}, when that was noticed."
+        f"Calls may have been dialled from {instant(would.lost.since)}, when this copy was made, "
+        f"to {instant(would.lost.until)}, when that was noticed."
     )
     typer.echo(
         f"In question: {would.ended} queued numbers of {would.tasks} tasks, {would.in_the_air} calls that were in the "

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from ringback.cli.common import MAX_ID, UserError, console, iso, opened, run, settings
 from ringback.clock import RealClock
-from ringback.model.states import CallState, TaskState
+from ringback.model.states import CallState
 from ringback.store import flows, outlook, provenance, records, tasks
+from ringback.store import waits as waits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ringback.settings import Settings
     from ringback.store.database import Tx
     from ringback.store.records import CallRecord
+    from ringback.store.waits import Waits
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 
@@ -72,13 +74,6 @@ def flow(
         sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
         return
     print_flow(values)
-
-
-class Waits(msgspec.Struct, frozen=True):
-    """Why numbers of a task are queued: those of a lane without a trunk (by zone and route prefix), and all others."""
-
-    others: str
-    stuck: dict[tuple[str, str], str] = {}
 
 
 def call_values(record: CallRecord, waits: Waits) -> dict[str, Any]:
@@ -187,14 +182,7 @@ async def _why_queued(tx: Tx, in_force: Settings, task_id: int) -> Waits:
     task = await tasks.get(tx, task_id)
     if task is None:
         raise UserError(f"there is no task {task_id}")
-    if task.state is TaskState.CALLING:
-        now_us = RealClock().now_us()
-        waiting = await outlook.waiting_reasons(tx, engine=in_force.telephony, now_us=now_us)
-        stuck = await outlook.stuck_lanes(tx, task_id, engine=in_force.telephony, now_us=now_us)
-        return Waits(waiting.get(task_id, "its turn has not come yet"), stuck)
-    if task.state is TaskState.WAITING:
-        return Waits(await provenance.why_held(tx) or f"the task starts {iso(task.send_at)}")
-    return Waits(f"the task is {task.state.replace('_', ' ')}" + (f": {task.reason}" if task.reason else ""))
+    return await waits_of.of_task(tx, task, engine=in_force.telephony, now_us=RealClock().now_us())
 
 
 def _add_row(table: Table, values: dict[str, Any], record: CallRecord) -> None:

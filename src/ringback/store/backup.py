@@ -7,8 +7,9 @@ import os
 import sqlite3
 from pathlib import Path
 
+from ringback.model.instants import instant
 from ringback.store.database import LOCK_WAIT_SECONDS
-from ringback.store.provenance import BACKUP, instant
+from ringback.store.provenance import BACKUP
 
 
 class BackupFailed(Exception):

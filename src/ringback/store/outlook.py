@@ -159,16 +159,21 @@ def trunk_view(row: Any, breaker: Breaker, headroom: int | None = None, *, share
 
 async def waiting_reasons(tx: Tx, *, engine: str, now_us: int) -> dict[int, str]:
     """Why tasks that are calling get no line at this moment, by task id; those that could get one are not in it."""
-    return (await _plan_ahead(tx, engine, now_us)).waiting
+    return (await plan_ahead(tx, engine=engine, now_us=now_us)).waiting
 
 
 async def stuck_lanes(tx: Tx, task_id: int, *, engine: str, now_us: int) -> dict[tuple[str, str], str]:
     """Why numbers of a task that is calling have no trunk as things are, by their zone and route prefix."""
-    plan = await _plan_ahead(tx, engine, now_us)
+    return stuck_of(await plan_ahead(tx, engine=engine, now_us=now_us), task_id)
+
+
+def stuck_of(plan: Plan, task_id: int) -> dict[tuple[str, str], str]:
+    """The same out of a plan."""
     return {(zone, prefix): reason for (of, zone, prefix), reason in plan.stuck.items() if of == task_id}
 
 
-async def _plan_ahead(tx: Tx, engine: str, now_us: int) -> Plan:
+async def plan_ahead(tx: Tx, *, engine: str, now_us: int) -> Plan:
+    """What a lease would give out at this moment; nothing is locked or changed."""
     # A whole second ahead, so that a trunk that is merely between two slots is not called a reason.
     trunks = await candidates.trunks_of(tx, engine, lock=False)
     shut = await breakers.of_trunks(tx, [row.id for row in trunks])

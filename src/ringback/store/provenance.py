@@ -7,12 +7,12 @@ A held database refuses every lease in the transaction that would make it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import case, exists, func, select, update
 
+from ringback.model.instants import instant
 from ringback.store import dialects
 from ringback.store.schema import call, flow, node, task
 from ringback.store.schema_engine import worker
@@ -171,11 +171,6 @@ async def lost_hours(tx: Tx) -> Lost:
         newest = [await tx.scalar(select(func.max(column))) for column in _HAPPENED]
         since = max((at for at in newest if at is not None), default=row.held_since)
     return Lost(min(since, row.held_since), row.held_since)
-
-
-def instant(at_ms: int) -> str:
-    """An instant for people: UTC, to the second."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _for_people(reason: str | None) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import func, literal, select, true, update
 
 from ringback.model.flow import due_at
+from ringback.model.instants import instant
 from ringback.model.outcome import Outcome
 from ringback.model.routing import rewritten
 from ringback.model.states import ON_THE_LINE, CallState, FlowState, TaskState
@@ -99,7 +100,7 @@ class _Settling:
         self._worker_id = 0
         #: How trunks write numbers: what they take off, and what they put in front then.
         self._writings: list[tuple[str, str]] = []
-        copied = provenance.instant(lost.since)
+        copied = instant(lost.since)
         told = "was dialled" if dialled is not None else "may have been dialled"
         self._reason = f"it {told} after the restored copy of the database was made ({copied})"
 
