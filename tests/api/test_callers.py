@@ -312,7 +312,7 @@ def test_the_wrong_method_is_answered_in_the_vendor_s_form(lasting_world: World,
     lasting_world.run(story())
 
 
-@pytest.mark.parametrize("path", ["/", "/voice", "/voicemail", "/v3", "/v1/tasks"])
+@pytest.mark.parametrize("path", ["/", "/voice", "/voicemail", "/v3", "/v2/tasks"])
 def test_elsewhere_the_web_s_own_answers_hold(lasting_world: World, path: str) -> None:
     async def story() -> None:
         assert (await lasting_world.request("GET", path)).status_code == 404

@@ -237,7 +237,8 @@ def test_every_operation_is_described_as_it_is_decoded(lasting_world: World) -> 
         kinds = {prefix + path: kind for prefix in ("/voice", "/v3/voice") for path, kind in BODIES.items()}
         kinds |= OTHER_BODIES
         kinds |= {f"/v3{path}": kind for path, kind in OTHER_BODIES.items() if path.startswith("/aivoice/")}
-        assert {path for path, item in paths.items() if "post" in item} == kinds.keys()
+        posted = {path for path, item in paths.items() if "post" in item and not path.startswith("/v1/")}
+        assert posted == kinds.keys()
         for path, kind in kinds.items():
             body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
             assert body["properties"].keys() == {field.name for field in msgspec.structs.fields(kind)}

@@ -34,9 +34,11 @@ def test_commands_of_the_page(tmp_path: Path) -> None:
     answers = [json.loads(line) for line in said.replace("}{", "}\n{").splitlines() if line.startswith("{")]
     made = [one for one in answers if one.keys() == {"id", "name"}]
     assert [one["name"] for one in made] == ["reminder", "second"]
-    *_, task, busy, flow = answers
+    *_, task, busy, flow, explained = answers
     assert (task["name"], task["state"]) == ("bills", "finished")
     assert [one["number"] for one in busy["items"]] == ["493012345661"], "it is busy on its first call"
+    assert [one["qualified"] for one in explained["rounds"]][:2] == [True, True]
+    assert "ended busy" in explained["rounds"][1]["why"]
     first, second = flow["nodes"]
     assert (first["state"], first["qualified"]) == ("completed", 1), "the busy one was called again"
     # Whether somebody is called in the second depends on the hour.

@@ -84,6 +84,7 @@ def test_every_route_with_an_id_hides_what_is_another_account_s(own: Own) -> Non
     values = {
         "receiver_id": receiver["id"],
         "task_id": task["id"],
+        "number": "493012345600",
         "flow_id": task["flow_id"],
         "node_id": node["id"],
         "call_id": call["id"],
@@ -100,9 +101,10 @@ def test_every_route_with_an_id_hides_what_is_another_account_s(own: Own) -> Non
             parts = {"content": "number\n493099999900\n", "headers": {"Content-Type": "text/csv"}}
         foreign = own.bad(404, method, filled(path, values), key=own.foreign, **parts)
         nowhere = own.bad(404, method, filled(path, dict.fromkeys(values, 4711)), key=own.foreign, **parts)
-        for name, value in values.items():
-            if f"{{{name}:" in path:
-                assert foreign["detail"].replace(str(value), "4711") == nowhere["detail"], "both look alike"
+        told = foreign["detail"]
+        for name in sorted(values, key=lambda name: -len(str(values[name]))):
+            told = told.replace(str(values[name]), "4711") if f"{{{name}:" in path else told
+        assert told == nowhere["detail"], "both look alike"
         asked += 1
     assert asked >= 15
     assert own.world.run(own.world.contents()) == before

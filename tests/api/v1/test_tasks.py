@@ -30,6 +30,10 @@ def test_a_task_from_its_making_to_its_calls(own: Own) -> None:
     assert own.good("GET", f"/tasks/{made['id']}/calls?number=493012345600")["items"] == calls[:1]
     assert own.good("GET", f"/calls/{calls[0]['id']}") == {**calls[0], "task_id": made["id"]}
     own.bad(404, "GET", f"/calls/{calls[0]['id']}/recording")
+    explained = own.good("GET", f"/tasks/{made['id']}/explain/493012345601")
+    (only,) = explained["rounds"]
+    assert (only["qualified"], only["call"]["outcome"], only["call"]["id"]) == (True, "busy", calls[1]["id"])
+    own.bad(404, "GET", f"/tasks/{made['id']}/explain/493012345699")
 
 
 def test_a_list_comes_page_by_page_and_each_once(own: Own) -> None:

@@ -8,7 +8,7 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from ringback.api.v1 import calls, events, flows, keys, numbers, receivers, tasks, templates
+from ringback.api.v1 import calls, events, explain, flows, keys, numbers, receivers, tasks, templates
 from ringback.api.v1.bodies import StrictRequest
 from ringback.api.v1.door import SCOPE, caller_of, check_caller
 from ringback.api.v1.problems import Problem, answer_http, answer_problem, answer_unexpected
@@ -41,6 +41,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     calls.list_calls,
     calls.get_call,
     calls.get_recording,
+    explain.explain_number,
     events.task_events,
     events.flow_events,
     flows.list_flows,
