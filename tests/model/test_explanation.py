@@ -6,7 +6,7 @@ import pytest
 
 from ringback.model.audience import Audience, RecallType, audience_of
 from ringback.model.explanation import audience_in_words, listed
-from ringback.model.outcome import ANSWERED_OUTCOMES, FAILED_OUTCOMES, Outcome
+from ringback.model.outcome import ANSWERED_OUTCOMES, Outcome
 
 
 @pytest.mark.parametrize(
