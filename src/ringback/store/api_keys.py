@@ -105,9 +105,9 @@ async def revoke(tx: Tx, account_id: int, key_id: str, now_ms: int, *, actor: st
 async def rotate(
     tx: Tx, account_id: int, key_id: str, token: Token, now_ms: int, *, overlap_ms: int, actor: str
 ) -> int:
-    """Another key with the same name, role and scopes; the old one expires after the overlap. Returns the new one's id.
+    """Another key with the same name, role, scopes and length of life; the old one expires after the overlap.
 
-    Raises :class:`KeyNotFound`.
+    Returns the new one's id. Raises :class:`KeyNotFound`.
     """
     old = await get(tx, account_id, key_id)
     if not old.is_valid(now_ms):
@@ -116,7 +116,9 @@ async def rotate(
     later = (api_key.c.id == old.id, or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > ends))
     await tx.execute(update(api_key).where(*later).values(expires_at=ends))
     narrowed = None if old.scopes == scopes_for(old.role, None) else old.scopes
-    new = NewKey(name=old.name, role=old.role, scopes=narrowed, expires_at=None)
+    # A key that was made to end ends again, after as long a life.
+    expires_at = None if old.expires_at is None else now_ms + old.expires_at - old.created_at
+    new = NewKey(name=old.name, role=old.role, scopes=narrowed, expires_at=expires_at)
     return await create(tx, account_id, new, token, now_ms, actor=actor)
 
 

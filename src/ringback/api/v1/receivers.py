@@ -16,7 +16,7 @@ from ringback.api.v1.fields import moment_or_none
 from ringback.api.v1.paging import MAX_ID
 from ringback.api.v1.problems import Kind, invalid, not_found
 from ringback.model.api_key import Scope
-from ringback.model.destinations import MAX_URL, InvalidDestination, check_url
+from ringback.model.destinations import MAX_URL, InvalidDestination, check_url, read_url
 from ringback.model.report import OWN_EVENTS, Event, Form
 from ringback.store import accounts, audit, deliveries, report_endpoints
 from ringback.store.database import News, Tx
@@ -114,7 +114,7 @@ async def make_receiver(caller: By, data: JSONBody[NewReceiver]) -> ReceiverMade
             actor=caller.actor,
             action="receiver.created",
             subject=f"receiver:{receiver_id}",
-            after={"url": data.url, "form": data.form},
+            after={"host": read_url(data.url).host, "form": data.form},
         )
     return ReceiverMade(id=receiver_id, secret=secret if data.form is Form.EVENTS else None)
 
