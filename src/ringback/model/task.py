@@ -136,6 +136,32 @@ class NumberProblems:
         return "; ".join(self._named) + (f"; and {more} more" if more else "")
 
 
+class InvalidText(ValueError):
+    """The value of the text variable ``name`` cannot be stored; the text says why."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def stored_texts(texts: Mapping[str, str]) -> str | None:
+    """A number's text variables as they are stored: a JSON object, values cut to what counts; ``None`` for none.
+
+    Raises :class:`InvalidText`.
+    """
+    if not texts:
+        return None
+    kept = {name: cut(name, value) for name, value in texts.items()}
+    try:
+        return _encode(kept).decode()
+    except UnicodeEncodeError as error:
+        name = next(name for name, value in kept.items() if error.object in value)
+        raise InvalidText(name, "is not Unicode text") from None
+
+
 def build_numbers(
     entries: Iterable[tuple[str, Mapping[str, str]]],
     *,
@@ -153,7 +179,6 @@ def build_numbers(
     duplicates: list[str] = []
     seen: set[str] = set()
     problems = NumberProblems()
-    encode = msgspec.json.Encoder().encode
     for index, (text, texts) in enumerate(entries):
         try:
             callee = parse_callee(text)
@@ -167,12 +192,10 @@ def build_numbers(
         if callee in seen:
             duplicates.append(callee)
             continue
-        kept = {name: cut(name, value) for name, value in texts.items()}
         try:
-            stored = encode(kept).decode() if kept else None
-        except UnicodeEncodeError as error:
-            name = next(name for name, value in kept.items() if error.object in value)
-            problems.add(f"{field}[{index}].{name}", "is not Unicode text")
+            stored = stored_texts(texts)
+        except InvalidText as error:
+            problems.add(f"{field}[{index}].{error.name}", str(error))
             continue
         seen.add(callee)
         calls.append(NewCall(callee, zone_key(callee), stored))

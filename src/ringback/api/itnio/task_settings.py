@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ringback.api.aside import build_aside
 from ringback.api.itnio.envelope import Code, VendorError, bad
 from ringback.api.itnio.fields import check_range, local_time
 from ringback.api.itnio.money import check_funds
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from ringback.api.itnio.voice_fields import VoiceTaskIn
     from ringback.store.database import Tx
 
-#: More numbers than this are checked on another thread, so that dialling goes on meanwhile.
-MANY_NUMBERS = 1_000
 MAX_CALL_SECONDS = 999
 
 
@@ -97,9 +96,7 @@ async def number_list(numbers: Sequence[NumberIn], needed: frozenset[str], *, fi
         return build_numbers(_entries(numbers), field=field, needed_texts=needed)
 
     try:
-        if len(numbers) > MANY_NUMBERS:
-            return await asyncio.to_thread(build)
-        return build()
+        return await build_aside(build, len(numbers))
     except InvalidTask as error:
         raise VendorError(Code.PARAMETER, str(error)) from None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from ringback.api.aside import build_aside
 from ringback.api.v1.fields import NumberIn, check_variables, refused
 from ringback.api.v1.problems import invalid
 from ringback.model.task import InvalidTask, NumberList, build_numbers
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringback.store.database import Tx
-
-#: More numbers than this are checked on another thread, so that dialling goes on meanwhile.
-MANY_NUMBERS = 1_000
 
 
 async def number_list(numbers: list[NumberIn], needed: frozenset[str], *, field: str) -> NumberList:
@@ -30,7 +27,7 @@ async def number_list(numbers: list[NumberIn], needed: frozenset[str], *, field:
         return build_numbers(entries, field=field, member="number", needed_texts=needed)
 
     try:
-        return await asyncio.to_thread(build) if len(numbers) > MANY_NUMBERS else build()
+        return await build_aside(build, len(numbers))
     except InvalidTask as error:
         raise refused(error) from None
 

@@ -12,8 +12,8 @@ import msgspec
 from ringback.api.v1.fields import NumberIn
 from ringback.api.v1.problems import Kind, Problem
 from ringback.model.numbers import InvalidNumber, parse_callee, zone_key
-from ringback.model.task import MAX_NUMBERS, NewCall
-from ringback.model.text_variables import cut, is_variable
+from ringback.model.task import MAX_NUMBERS, InvalidText, NewCall, stored_texts
+from ringback.model.text_variables import is_variable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -100,9 +100,12 @@ def _take(entry: NumberIn, needed: frozenset[str], seen: set[str], read: Numbers
     if callee in seen:
         read.repeated += 1
         return
-    kept = {name: cut(name, value) for name, value in entry.variables.items()}
+    try:
+        stored = stored_texts(entry.variables)
+    except InvalidText as error:
+        raise _LineFault(f"{error.name}: {error}") from None
     seen.add(callee)
-    read.calls.append(NewCall(callee, zone_key(callee), msgspec.json.encode(kept).decode() if kept else None))
+    read.calls.append(NewCall(callee, zone_key(callee), stored))
 
 
 async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncIterator[str]:
