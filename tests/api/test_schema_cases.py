@@ -35,12 +35,6 @@ CARRIED_OUT = {
 ENOUGH = 150
 #: What refuses a wrongly signed request, in the voice family's numbers and the jobs' (missing Timestamp, its age).
 UNSIGNED = {Code.AUTHENTICATION, Code.TIMESTAMP_EXPIRED, -58, -4}
-WRONG_COUNTERS = text(
-    "SELECT t.id FROM task t LEFT JOIN "
-    "(SELECT task_id, COUNT(*) AS total, SUM(state = 'queued') AS queued FROM call GROUP BY task_id) c "
-    "ON c.task_id = t.id WHERE t.total <> COALESCE(c.total, 0) OR t.queued <> COALESCE(c.queued, 0) "
-    "UNION ALL SELECT f.id FROM flow f WHERE f.rounds <> (SELECT COUNT(*) FROM node n WHERE n.flow_id = f.id)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +87,7 @@ def test_requests_made_from_the_description(
         operation.validate_response(response)
 
     answered()
-    assert world.run(_wrong(world)) == []
+    assert world.run(world.wrong_counters()) == []
     named = operation.path.removeprefix("/v3").removeprefix("/voice")
     if mode is GenerationMode.POSITIVE and named in CARRIED_OUT and EACH >= ENOUGH:
         assert codes[Code.SUCCESS], codes
-
-
-async def _wrong(world: World) -> list[int]:
-    """Tasks whose counters are not those of their calls, and flows whose rounds are not those of their nodes."""
-    async with world.store.read() as tx:
-        return [row[0] for row in await tx.execute(WRONG_COUNTERS)]

@@ -37,6 +37,14 @@ PUBLISHED_SECRET = "7bz1lzh9"
 ANSWERED = {"outcome": Outcome.ANSWERED}
 BUSY = {"outcome": Outcome.BUSY}
 
+#: Tasks whose counters are not those of their calls, and flows whose rounds are not those of their nodes.
+WRONG_COUNTERS = text(
+    "SELECT t.id FROM task t LEFT JOIN "
+    "(SELECT task_id, COUNT(*) AS total, SUM(state = 'queued') AS queued FROM call GROUP BY task_id) c "
+    "ON c.task_id = t.id WHERE t.total <> COALESCE(c.total, 0) OR t.queued <> COALESCE(c.queued, 0) "
+    "UNION ALL SELECT f.id FROM flow f WHERE f.rounds <> (SELECT COUNT(*) FROM node n WHERE n.flow_id = f.id)"
+)
+
 
 class FakeClock:
     """Stands still until told otherwise; whoever sleeps moves it."""
@@ -126,6 +134,11 @@ class World:
         async with self.store.write() as tx:
             await templates.retire(tx, self.retired, now)
         self.app = create_app(self.store, self.clock, self.settings)
+
+    async def wrong_counters(self) -> list[int]:
+        """Ids of :data:`WRONG_COUNTERS`: what must be empty."""
+        async with self.store.read() as tx:
+            return [row[0] for row in await tx.execute(WRONG_COUNTERS)]
 
     async def tenant(
         self,
