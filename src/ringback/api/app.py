@@ -41,6 +41,7 @@ from ringback.api.v1.problems import answer_http
 from ringback.api.v1.router import PREFIX, v1_router
 from ringback.store import provenance
 from ringback.store.database import StoreUnavailable
+from ringback.store.lookups import quickened
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -90,7 +91,7 @@ def create_app(store: Store, clock: Clock, settings: Settings) -> Litestar:
             *_vendor_routes(door),
         ],
         state=State({"house": house}),
-        lifespan=[door.open, house.open],
+        lifespan=[lambda _: quickened(store, door.accounts, door.flows, house.keys)],
         exception_handlers={NotFoundException: _not_routed, MethodNotAllowedException: _not_routed},
         # The description alone: the pages that show it load their scripts from elsewhere.
         openapi_config=OpenAPIConfig(

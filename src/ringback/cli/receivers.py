@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +9,7 @@ import typer
 from ringback.cli.common import UserError, account_named, iso, opened, print_lines, run, settings
 from ringback.clock import RealClock
 from ringback.model.destinations import InvalidDestination, check_url
-from ringback.model.report import OWN_EVENTS, Event, Form
+from ringback.model.report import OWN_EVENTS, Event, Form, new_secret
 from ringback.store import accounts, deliveries, report_endpoints
 from ringback.store.database import News
 
@@ -200,7 +198,7 @@ def _secret(form: Form, token: str) -> str:
     if len(token) > MAX_SECRET or not token.isascii() or not (token.isprintable() or not token):
         raise UserError(f"--token must have at most {MAX_SECRET} printable ASCII characters")
     if form is Form.EVENTS:
-        return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+        return new_secret()
     return token
 
 

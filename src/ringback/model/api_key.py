@@ -36,7 +36,6 @@ class Scope(StrEnum):
     TEMPLATES_WRITE = "templates:write"
     REPORTS_READ = "reports:read"
     REPORTS_WRITE = "reports:write"
-    NUMBERS_DENY = "numbers:deny"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
@@ -66,7 +65,6 @@ _OF_OPERATORS = _OF_VIEWERS | {
     Scope.RECORDINGS_READ,
     Scope.TEMPLATES_WRITE,
     Scope.REPORTS_WRITE,
-    Scope.NUMBERS_DENY,
 }
 SCOPES_OF: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: _OF_VIEWERS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from enum import StrEnum
 
 
@@ -34,3 +36,9 @@ CALL_FORMS = frozenset({Form.AGENT, Form.SINGLE, Form.BATCH})
 OWN_EVENTS = frozenset(Event) - {Event.SMS}
 #: How many calls one request of the vendor's batches holds at most.
 MOST_IN_A_BATCH = 100
+_SECRET_BYTES = 24
+
+
+def new_secret() -> str:
+    """A secret that signs a receiver's reports, in the form that Standard Webhooks has."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"

@@ -8,14 +8,16 @@ that is refused, one reading transaction answers all who wait at that moment.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import bindparam
 
+from ringback.store import sqlite_reads
 from ringback.store.sqlite_reads import Refused, SqliteReads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Select
 
@@ -99,3 +101,18 @@ class Lookups(Generic[K, V]):
         else:
             for key, future in asked.items():
                 future.set_result(found.get(key))
+
+
+@asynccontextmanager
+async def quickened(store: Store, *lookups: Lookups[Any, Any]) -> AsyncIterator[None]:
+    """Inside this block they take the quicker way, where the database has one; all on one connection."""
+    reads = await sqlite_reads.of(store)
+    for one in lookups:
+        one.reads = reads
+    try:
+        yield
+    finally:
+        for one in lookups:
+            one.reads = None
+        if reads is not None:
+            reads.close()

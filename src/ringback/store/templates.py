@@ -130,16 +130,13 @@ async def of_account(tx: Tx, account_id: int) -> list[tuple[int, str]]:
     return [(row.id, row.name) for row in rows]
 
 
-async def retire(tx: Tx, template_id: int, now_ms: int) -> bool:
-    """Let it start no more tasks. False when there is none, or it is retired already."""
-    done = await tx.execute(
-        update(template).where(template.c.id == template_id, template.c.retired_at.is_(None)).values(retired_at=now_ms)
-    )
-    return done.rowcount == 1
+async def retire(tx: Tx, template_id: int, now_ms: int, *, account_id: int | None = None) -> bool:
+    """Let it start no more tasks; with ``account_id`` only an agent template that is that account's own.
 
-
-async def retire_own(tx: Tx, account_id: int, template_id: int, now_ms: int) -> bool:
-    """The same of an agent template that is the account's own. False too when it is another's, or shared."""
-    own = (template.c.id == template_id, template.c.account_id == account_id, template.c.voice_node.is_(None))
-    done = await tx.execute(update(template).where(*own, template.c.retired_at.is_(None)).values(retired_at=now_ms))
+    False when there is none, or it is retired already.
+    """
+    named = [template.c.id == template_id, template.c.retired_at.is_(None)]
+    if account_id is not None:
+        named += [template.c.account_id == account_id, template.c.voice_node.is_(None)]
+    done = await tx.execute(update(template).where(*named).values(retired_at=now_ms))
     return done.rowcount == 1

@@ -7,7 +7,6 @@ An operation is a function from an authenticated :class:`Call` and its typed bod
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,12 +19,12 @@ from ringback.api.itnio.envelope import Code, VendorError, answer, bad
 from ringback.api.itnio.families import VOICE, Family
 from ringback.api.itnio.fields import decode
 from ringback.api.itnio.signature import check_address, check_signature, check_timestamp, required_headers
-from ringback.store import accounts, flows, sqlite_reads
+from ringback.store import accounts, flows
 from ringback.store.accounts import Account
 from ringback.store.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -56,18 +55,6 @@ class Door:
         self.settings = settings
         self.accounts = Lookups(store, accounts.BY_API_KEY)
         self.flows = Lookups(store, flows.BY_ID)
-
-    @asynccontextmanager
-    async def open(self, _app: object) -> AsyncIterator[None]:
-        """What lasts as long as the application serves."""
-        reads = await sqlite_reads.of(self.store)
-        self.accounts.reads = self.flows.reads = reads
-        try:
-            yield
-        finally:
-            self.accounts.reads = self.flows.reads = None
-            if reads is not None:
-                reads.close()
 
 
 class Call(msgspec.Struct, frozen=True):

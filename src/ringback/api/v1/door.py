@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,19 +13,19 @@ from litestar.openapi.datastructures import ResponseSpec
 from ringback.api.addresses import address_allowed
 from ringback.api.v1.problems import Kind, Problem, ProblemOut
 from ringback.model.api_key import Scope, check_token, parse_token
-from ringback.store import api_keys, sqlite_reads
+from ringback.store import api_keys, audit
 from ringback.store.api_keys import ApiKey
 from ringback.store.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Mapping
 
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
     from ringback.clock import Clock
     from ringback.settings import Settings
-    from ringback.store.database import Store
+    from ringback.store.database import Store, Tx
 
 SCOPE = "v1_scope"
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
@@ -44,18 +43,6 @@ class House:
         #: Streams of events that are open, by account.
         self.streams: Counter[int] = Counter()
 
-    @asynccontextmanager
-    async def open(self, _app: object) -> AsyncIterator[None]:
-        """What lasts as long as the application serves."""
-        reads = await sqlite_reads.of(self.store)
-        self.keys.reads = reads
-        try:
-            yield
-        finally:
-            self.keys.reads = None
-            if reads is not None:
-                reads.close()
-
 
 class Caller(msgspec.Struct, frozen=True):
     """One authenticated request."""
@@ -72,6 +59,27 @@ class Caller(msgspec.Struct, frozen=True):
     def actor(self) -> str:
         """Who does it, for the audit log."""
         return f"key:{self.key.key_id}"
+
+    async def log(
+        self,
+        tx: Tx,
+        action: str,
+        subject: str,
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write down what this request changes, in the transaction that changes it."""
+        await audit.write(
+            tx,
+            self.account_id,
+            self.now_ms,
+            actor=self.actor,
+            action=action,
+            subject=subject,
+            before=before,
+            after=after,
+        )
 
     @property
     def now_ms(self) -> int:

@@ -76,7 +76,24 @@ class NodeOut(msgspec.Struct, frozen=True, kw_only=True):
 
 def rule_asked(asked: NodeIn, template_id: int, field: str) -> RoundRule:
     """A round of a request; ``template_id``: the one that it takes when it names none. Raises :class:`Problem`."""
-    rule = RoundRule(
+    try:
+        return _rule(asked, template_id, field).checked(field)
+    except InvalidFlow as error:
+        raise _refused(error) from None
+
+
+def rules_asked(asked: FlowIn, template_id: int, field: str) -> list[RoundRule]:
+    """The rounds of a request. Raises :class:`Problem`."""
+    rules = [_rule(node, template_id, f"{field}[{at}]") for at, node in enumerate(asked.nodes)]
+    try:
+        check_rules(rules, field)
+    except InvalidFlow as error:
+        raise _refused(error) from None
+    return rules
+
+
+def _rule(asked: NodeIn, template_id: int, field: str) -> RoundRule:
+    return RoundRule(
         interval_minutes=asked.interval_minutes,
         audience=Audience(
             outcomes=frozenset(asked.audience.outcomes),
@@ -88,17 +105,6 @@ def rule_asked(asked: NodeIn, template_id: int, field: str) -> RoundRule:
         windows=None if asked.windows is None else windows_of(asked.windows, f"{field}.windows", MAX_WINDOWS),
         caller_id=asked.caller_id,
     )
-    try:
-        return rule.checked(field)
-    except InvalidFlow as error:
-        raise _refused(error) from None
-
-
-def rules_asked(asked: FlowIn, template_id: int, field: str) -> list[RoundRule]:
-    """The rounds of a request. Raises :class:`Problem`."""
-    rules = [rule_asked(node, template_id, f"{field}[{at}]") for at, node in enumerate(asked.nodes)]
-    check_rules(rules, field)
-    return rules
 
 
 def node_shown(node: NodeDetail) -> NodeOut:

@@ -18,7 +18,7 @@ from ringback.api.v1.paging import MAX_ID, Cursor, Limit, Page, behind, page_of
 from ringback.api.v1.problems import Kind, Problem, invalid, not_found
 from ringback.model.api_key import Scope
 from ringback.model.states import FlowState
-from ringback.store import audit, flow_edits, flows, listings, records, tasks
+from ringback.store import flow_edits, flows, listings, records, tasks
 from ringback.store.database import News, Tx
 from ringback.store.flows import CancelBy, FlowDetail, FlowNotFound, FlowWrongState
 from ringback.store.listings import FlowRow
@@ -75,7 +75,7 @@ async def list_flows(
 async def get_flow(caller: By, flow_id: FlowId) -> Response[FlowOut]:
     """One flow with its nodes. Its ETag goes into If-Match of an edit."""
     async with caller.store.read() as tx:
-        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
+        return tagged(await _shown(tx, caller, flow_id))
 
 
 @put("/flows/{flow_id:int}", tags=["flows"], **needs(Scope.FLOWS_WRITE, statuses=_CHANGES))
@@ -84,13 +84,10 @@ async def edit_flow(
 ) -> Response[FlowOut]:
     """Replace the nodes of a flow that has not started. Nodes at positions that stay keep their ids."""
     async with caller.store.write() as tx:
-        before = await _flow(tx, caller, flow_id)
-        check_unchanged(request, flow_shown(before))
-        parent = await tasks.get(tx, before.parent_task_id)
-        assert parent is not None, "a flow's task is never deleted"
-        rules = rules_asked(data, parent.template_id, "nodes")
+        before, template_id = await _read(tx, request, caller, flow_id)
+        rules = rules_asked(data, template_id, "nodes")
         named = {f"nodes[{at}].template_id": rule.template_id for at, rule in enumerate(rules)}
-        await _check_variables(tx, caller, before.parent_task_id, named)
+        await _check_variables(tx, caller, before.task_id, named)
         try:
             await flow_edits.edit_rounds(
                 tx,
@@ -102,8 +99,8 @@ async def edit_flow(
             )
         except FlowWrongState as error:
             raise Problem(Kind.CONFLICT, str(error)) from None
-        after = flow_shown(await _flow(tx, caller, flow_id))
-        await _log(tx, caller, "flow.edited", f"flow:{flow_id}", flow_shown(before), after)
+        after = await _shown(tx, caller, flow_id)
+        await caller.log(tx, "flow.edited", f"flow:{flow_id}", before=_nodes(before), after=_nodes(after))
     caller.store.announce(News.WORK)
     return tagged(after)
 
@@ -114,15 +111,10 @@ async def edit_node(
 ) -> Response[FlowOut]:
     """Replace one node that has not started, also of a flow that runs. If-Match takes the flow's ETag."""
     async with caller.store.write() as tx:
-        flow_id = await flows.of_node(tx, caller.account_id, node_id)
-        if flow_id is None:
-            raise not_found("node", node_id)
-        before = await _flow(tx, caller, flow_id)
-        check_unchanged(request, flow_shown(before))
-        parent = await tasks.get(tx, before.parent_task_id)
-        assert parent is not None, "a flow's task is never deleted"
-        rule = rule_asked(data, parent.template_id, "node")
-        await _check_variables(tx, caller, before.parent_task_id, {"template_id": rule.template_id})
+        flow_id = await _of_node(tx, caller, node_id)
+        before, template_id = await _read(tx, request, caller, flow_id)
+        rule = rule_asked(data, template_id, "node")
+        await _check_variables(tx, caller, before.task_id, {"template_id": rule.template_id})
         try:
             await flow_edits.edit_node(
                 tx,
@@ -136,8 +128,8 @@ async def edit_node(
             raise not_found("node", node_id) from None
         except FlowWrongState as error:
             raise Problem(Kind.CONFLICT, str(error)) from None
-        after = flow_shown(await _flow(tx, caller, flow_id))
-        await _log(tx, caller, "node.edited", f"node:{node_id}", flow_shown(before), after)
+        after = await _shown(tx, caller, flow_id)
+        await caller.log(tx, "node.edited", f"node:{node_id}", before=_nodes(before), after=_nodes(after))
     caller.store.announce(News.WORK)
     return tagged(after)
 
@@ -152,8 +144,8 @@ async def cancel_flow(caller: By, flow_id: FlowId) -> Response[FlowOut]:
     """Cancel a flow that has not started."""
     async with caller.store.write() as tx:
         await _cancel(tx, caller, CancelBy.FLOW, flow_id, "flow")
-        await _log(tx, caller, "flow.cancelled", f"flow:{flow_id}", None, None)
-        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
+        await caller.log(tx, "flow.cancelled", f"flow:{flow_id}")
+        return tagged(await _shown(tx, caller, flow_id))
 
 
 @post(
@@ -165,12 +157,10 @@ async def cancel_flow(caller: By, flow_id: FlowId) -> Response[FlowOut]:
 async def cancel_node(caller: By, node_id: NodeId) -> Response[FlowOut]:
     """Cancel a node that has not started, and all later ones."""
     async with caller.store.write() as tx:
-        flow_id = await flows.of_node(tx, caller.account_id, node_id)
-        if flow_id is None:
-            raise not_found("node", node_id)
+        flow_id = await _of_node(tx, caller, node_id)
         await _cancel(tx, caller, CancelBy.NODE_ONWARD, node_id, "node")
-        await _log(tx, caller, "node.cancelled", f"node:{node_id}", None, None)
-        return tagged(flow_shown(await _flow(tx, caller, flow_id)))
+        await caller.log(tx, "node.cancelled", f"node:{node_id}")
+        return tagged(await _shown(tx, caller, flow_id))
 
 
 async def _cancel(tx: Tx, caller: Caller, by: CancelBy, key: int, what: str) -> None:
@@ -182,11 +172,28 @@ async def _cancel(tx: Tx, caller: Caller, by: CancelBy, key: int, what: str) -> 
         raise Problem(Kind.CONFLICT, str(error)) from None
 
 
-async def _flow(tx: Tx, caller: Caller, flow_id: int) -> FlowDetail:
+async def _shown(tx: Tx, caller: Caller, flow_id: int) -> FlowOut:
     found = await flows.detail(tx, flow_id, account_id=caller.account_id)
     if found is None:
         raise not_found("flow", flow_id)
+    return flow_shown(found)
+
+
+async def _of_node(tx: Tx, caller: Caller, node_id: int) -> int:
+    """The flow of a node."""
+    found = await flows.of_node(tx, caller.account_id, node_id)
+    if found is None:
+        raise not_found("node", node_id)
     return found
+
+
+async def _read(tx: Tx, request: Request[Any, Any, Any], caller: Caller, flow_id: int) -> tuple[FlowOut, int]:
+    """The flow before an edit, unless it has changed since it was read, and the template of its task."""
+    before = await _shown(tx, caller, flow_id)
+    check_unchanged(request, before)
+    parent = await tasks.get(tx, before.task_id)
+    assert parent is not None, "a flow's task is never deleted"
+    return before, parent.template_id
 
 
 async def _check_variables(tx: Tx, caller: Caller, task_id: int, named: dict[str, int]) -> None:
@@ -198,19 +205,9 @@ async def _check_variables(tx: Tx, caller: Caller, task_id: int, named: dict[str
                 raise invalid(field, f"the template uses {name}, which {lacking} numbers of the task do not have")
 
 
-async def _log(
-    tx: Tx, caller: Caller, action: str, subject: str, before: FlowOut | None, after: FlowOut | None
-) -> None:
-    await audit.write(
-        tx,
-        caller.account_id,
-        caller.now_ms,
-        actor=caller.actor,
-        action=action,
-        subject=subject,
-        before=None if before is None else {"nodes": before.nodes},
-        after=None if after is None else {"nodes": after.nodes},
-    )
+def _nodes(of: FlowOut) -> dict[str, Any]:
+    """What the audit log keeps of it."""
+    return {"nodes": of.nodes}
 
 
 def flow_shown(flow: FlowDetail) -> FlowOut:

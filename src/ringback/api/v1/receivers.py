@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from datetime import datetime
 from typing import Annotated
 
@@ -11,21 +9,20 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import JSONBody, PathParameter
 
-from ringback.api.v1.door import By, Caller, needs
+from ringback.api.v1.door import By, needs
 from ringback.api.v1.fields import moment_or_none
 from ringback.api.v1.paging import MAX_ID
 from ringback.api.v1.problems import Kind, invalid, not_found
 from ringback.model.api_key import Scope
 from ringback.model.destinations import MAX_URL, InvalidDestination, check_url, read_url
-from ringback.model.report import OWN_EVENTS, Event, Form
-from ringback.store import accounts, audit, deliveries, report_endpoints
-from ringback.store.database import News, Tx
+from ringback.model.report import OWN_EVENTS, Event, Form, new_secret
+from ringback.store import accounts, deliveries, report_endpoints
+from ringback.store.database import News
 from ringback.store.report_endpoints import Standing
 
 ReceiverId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="Id of the receiver.")]
 #: How many an account may have: each is served by a task of its own.
 MOST_RECEIVERS = 20
-_SECRET_BYTES = 24
 
 
 class NewReceiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +72,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 # Answers with a secret are not kept, so there is no Idempotency-Key here: a lost one is removed and made again.
-@post("/receivers", status_code=201, tags=["reports"], **needs(Scope.REPORTS_WRITE, statuses=(Kind.CONFLICT,)))
+@post("/receivers", status_code=201, tags=["reports"], **needs(Scope.REPORTS_WRITE))
 async def make_receiver(caller: By, data: JSONBody[NewReceiver]) -> ReceiverMade:
     """Make a receiver of reports. It must have a public address."""
     if data.form is Form.SMS:
@@ -88,7 +85,7 @@ async def make_receiver(caller: By, data: JSONBody[NewReceiver]) -> ReceiverMade
         check_url(data.url, caller.house.settings.networks_of_reports)
     except InvalidDestination as error:
         raise invalid("url", str(error)) from None
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
+    secret = new_secret() if data.form is Form.EVENTS else ""
     async with caller.store.write() as tx:
         application = None
         if data.application is not None:
@@ -103,20 +100,13 @@ async def make_receiver(caller: By, data: JSONBody[NewReceiver]) -> ReceiverMade
             application_id=None if application is None else application.id,
             url=data.url,
             form=data.form,
-            secret=secret if data.form is Form.EVENTS else "",
+            secret=secret,
             events=data.events,
             now_ms=caller.now_ms,
         )
-        await audit.write(
-            tx,
-            caller.account_id,
-            caller.now_ms,
-            actor=caller.actor,
-            action="receiver.created",
-            subject=f"receiver:{receiver_id}",
-            after={"host": read_url(data.url).host, "form": data.form},
-        )
-    return ReceiverMade(id=receiver_id, secret=secret if data.form is Form.EVENTS else None)
+        after = {"host": read_url(data.url).host, "form": data.form}
+        await caller.log(tx, "receiver.created", f"receiver:{receiver_id}", after=after)
+    return ReceiverMade(id=receiver_id, secret=secret or None)
 
 
 @get("/receivers", tags=["reports"], **needs(Scope.REPORTS_READ))
@@ -137,7 +127,7 @@ async def remove_receiver(caller: By, receiver_id: ReceiverId) -> None:
     async with caller.store.write() as tx:
         if not await report_endpoints.remove(tx, receiver_id, account_id=caller.account_id):
             raise not_found("receiver", receiver_id)
-        await _log(tx, caller, "receiver.removed", receiver_id)
+        await caller.log(tx, "receiver.removed", f"receiver:{receiver_id}")
 
 
 @post(
@@ -151,7 +141,7 @@ async def enable_receiver(caller: By, receiver_id: ReceiverId) -> None:
     async with caller.store.write() as tx:
         if not await report_endpoints.enable(tx, receiver_id, caller.now_ms, account_id=caller.account_id):
             raise not_found("receiver", receiver_id)
-        await _log(tx, caller, "receiver.enabled", receiver_id)
+        await caller.log(tx, "receiver.enabled", f"receiver:{receiver_id}")
     caller.store.announce(News.WORK)
 
 
@@ -167,7 +157,7 @@ async def disable_receiver(caller: By, receiver_id: ReceiverId) -> None:
         why = "asked for by a key of the account"
         if not await report_endpoints.disable(tx, receiver_id, why, caller.now_ms, account_id=caller.account_id):
             raise not_found("enabled receiver", receiver_id)
-        await _log(tx, caller, "receiver.disabled", receiver_id)
+        await caller.log(tx, "receiver.disabled", f"receiver:{receiver_id}")
 
 
 @post(
@@ -186,17 +176,6 @@ async def replay_reports(caller: By, receiver_id: ReceiverId) -> Replayed:
         )
     caller.store.announce(News.WORK)
     return Replayed(count)
-
-
-async def _log(tx: Tx, caller: Caller, action: str, receiver_id: int) -> None:
-    await audit.write(
-        tx,
-        caller.account_id,
-        caller.now_ms,
-        actor=caller.actor,
-        action=action,
-        subject=f"receiver:{receiver_id}",
-    )
 
 
 def _shown(of: Standing) -> ReceiverOut:

@@ -110,7 +110,7 @@ async def get_template(caller: By, template_id: TemplateId) -> TemplateShown:
 async def retire_template(caller: By, template_id: TemplateId) -> None:
     """Let it start no more tasks; those that call go on. A shared one is the operator's to retire."""
     async with caller.store.write() as tx:
-        if not await templates.retire_own(tx, caller.account_id, template_id, caller.now_ms):
+        if not await templates.retire(tx, template_id, caller.now_ms, account_id=caller.account_id):
             raise not_found("template", template_id)
 
 
